@@ -1,0 +1,60 @@
+"""`dtda`: the command line. Each command is a module of `app.commands`, imported only when it is the one asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from dtda.core.errors import DtdaError
+
+# command -> what `dtda --help` says of it; the module has `configure(parser)` and `run(args) -> exit status`.
+COMMANDS = {
+    "score": "score videos, pictures and folders without a window",
+    "sample": "render short live, print and screen clips from a public-domain portrait",
+    "simulate": "render a labelled multi-domain data set from a folder of face photos",
+    "train": "train a student from a configuration file",
+    "evaluate": "evaluate a checkpoint on a protocol",
+    "export": "turn a checkpoint into an ONNX student with its sidecar",
+    "bench": "median milliseconds of every stage of the live pipeline",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="dtda", description="Face liveness: score, simulate, train, export.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    words = sys.argv[1:] if argv is None else list(argv)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            module = importlib.import_module(f"dtda.app.commands.{name}")
+            module.configure(command)
+            command.set_defaults(run=module.run)
+    args = parser.parse_args(words)
+    return report_errors("dtda", lambda: args.run(args))
+
+
+def report_errors(program: str, action) -> int:  # type: ignore[no-untyped-def]
+    """Run an action; a DtdaError becomes one line on stderr and status 2, Ctrl-C status 130."""
+    try:
+        return int(action() or 0)
+    except DtdaError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `dtda ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{program}: {where}{error.strerror or error}.", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
