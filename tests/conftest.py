@@ -1,0 +1,111 @@
+"""Shared pictures, clips and students; every test makes its own data from these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dtda.core.sidecar import Sidecar, Threshold, sha256, write_sidecar
+from dtda.core.types import Image
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Image:
+    """uint8 [480, 640, 3] BGR with one face about 110 pixels wide near the middle. Shared: copy before writing."""
+    from skimage.data import astronaut as picture
+
+    rgb = picture()[:384]
+    bgr = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), (640, 480), interpolation=cv2.INTER_AREA)
+    bgr.flags.writeable = False
+    return bgr
+
+
+@pytest.fixture
+def astronaut(portrait: Image) -> Image:
+    """As `portrait`, but the test's own copy."""
+    return portrait.copy()
+
+
+@pytest.fixture(scope="session")
+def make_student() -> Callable[..., Path]:
+    """make_student(directory, size=64, channels=3, threshold=0.5, sidecar=True) -> path of a tiny ONNX student.
+
+    P(live) is the mean of the chip over 255. `output` renames the output, `dtype` changes that of the input:
+    for tests of refusals.
+    """
+    from onnx import TensorProto, helper, save
+
+    def make(
+        directory: Path,
+        size: int = 64,
+        channels: int = 3,
+        threshold: float = 0.5,
+        sidecar: bool = True,
+        output: str = "p_live",
+        dtype: int = TensorProto.UINT8,
+        name: str = "student.onnx",
+    ) -> Path:
+        nodes = [
+            helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Mul", ["mean", "scale"], [output]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "student",
+            [helper.make_tensor_value_info("image", dtype, ["N", channels, size, size])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N"])],
+            [helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255])],
+        )
+        path = directory / name
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+        if sidecar:
+            write_sidecar(
+                path,
+                Sidecar(
+                    name="tiny",
+                    sha256=sha256(path),
+                    size=size,
+                    margin=1.5,
+                    thresholds={"default": Threshold(value=threshold, rule="fixed", split="none")},
+                    training_data="none",
+                    licence="Apache-2.0",
+                    git_revision="0" * 40,
+                ),
+            )
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def student(make_student: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A valid tiny student (64 px, threshold 0.5): P(live) is the mean brightness of the chip over 255."""
+    return make_student(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture(scope="session")
+def write_clip() -> Callable[..., Path]:
+    """write_clip(path, frames, fps=15) writes uint8 [H, W, 3] BGR frames as an MPEG-4 video and returns its path."""
+
+    def write(path: Path, frames: Sequence[Image], fps: float = 15) -> Path:
+        height, width = frames[0].shape[:2]
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+        assert writer.isOpened()
+        for frame in frames:
+            writer.write(frame)
+        writer.release()
+        return path
+
+    return write
+
+
+@pytest.fixture
+def clip(astronaut: Image, write_clip: Callable[..., Path], tmp_path: Path) -> Path:
+    """A 1 s video of the astronaut drifting to the right, 15 frames at 15 fps, 640x480."""
+    drift = [np.roll(astronaut, 3 * i, axis=1) for i in range(15)]
+    return write_clip(tmp_path / "drift.mp4", drift)
