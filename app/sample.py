@@ -1,0 +1,71 @@
+"""The generated clips as a source: rendered by the simulator on first use, then kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+
+from dtda.app.sources import FileSource
+from dtda.core.errors import DtdaError
+
+
+def open_sample() -> FileSource:
+    """The sample clips as a playlist. Waits until the first is rendered (seconds, the first time only)."""
+    import platformdirs
+
+    from dtda.core.simulate import sample
+
+    folder = Path(platformdirs.user_cache_dir("dtda-demo", appauthor=False)) / f"sample-v{sample.VERSION}"
+    rendering = Rendering(folder, sample.CLIPS, sample.render_clip)
+    return FileSource("sample", sample.CLIPS, rendering.path, rendering.stop)
+
+
+class Rendering:
+    """Renders missing clips one after another in a background thread; `path(i)` waits only for clip i."""
+
+    def __init__(self, folder: Path, names: Sequence[str], render: Callable[[str, Path], None]) -> None:
+        self._clips: list[tuple[str, Future[Path]]] = [(name, Future()) for name in names]
+        self._folder = folder
+        self._render = render
+        # A daemon: quitting in the middle of a clip must not wait for it; a half-written clip never gets its name.
+        threading.Thread(target=self._run, name="sample", daemon=True).start()
+
+    def path(self, clip: int) -> Path:
+        """The finished file of a clip. Raises DtdaError when it could not be rendered, or after `stop`."""
+        try:
+            return self._clips[clip][1].result()
+        except CancelledError:
+            raise DtdaError("The sample was closed before it was rendered; open it again.") from None
+        except OSError as error:
+            raise DtdaError(
+                f"{self._folder}: the sample clips cannot be written ({error.strerror or error}); make room there."
+            ) from error
+
+    def stop(self) -> None:
+        """Begin no other clip. Idempotent."""
+        for _, future in self._clips:
+            future.cancel()
+
+    def _run(self) -> None:
+        for name, future in self._clips:
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(self._rendered(name))
+            except Exception as error:  # raised again where the clip is asked for
+                future.set_exception(error)
+
+    def _rendered(self, name: str) -> Path:
+        path = self._folder / f"{name}.mp4"
+        if not path.is_file():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{name}.{os.getpid()}.mp4")
+            try:
+                self._render(name, part)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+        return path
