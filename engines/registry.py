@@ -1,0 +1,38 @@
+"""Opens a student with the backend its suffix names; the backend's library is imported only then."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import resources
+from pathlib import Path
+from typing import cast
+
+from dtda.core.errors import DtdaError
+from dtda.engines.base import Engine
+
+DEFAULT_STUDENT = "student-mobile.onnx"
+# Each module has open_engine(path, provider) -> Engine.
+_BACKENDS = {".onnx": "dtda.engines.ort"}
+
+
+def open_engine(path: Path | str, provider: str = "auto") -> Engine:
+    """Load a student. path: an ONNX file beside its sidecar, or "auto" for the one that is shipped.
+
+    provider: "auto" and "cpu" run on the CPU, "cuda" on an NVIDIA GPU or not at all. Raises DtdaError.
+    """
+    model = default_student() if str(path) == "auto" else Path(path).expanduser()
+    backend = _BACKENDS.get(model.suffix.lower())
+    if backend is None:
+        raise DtdaError(
+            f"{model}: {model.suffix or 'a file without a suffix'} is not a kind of engine that is known; "
+            f"{', '.join(_BACKENDS)} is, so name the ONNX student it was made from."
+        )
+    return cast(Engine, importlib.import_module(backend).open_engine(model, provider))
+
+
+def default_student() -> Path:
+    """Path of the student in dtda.assets. Raises DtdaError when the installation lacks it."""
+    path = Path(str(resources.files("dtda.assets").joinpath(DEFAULT_STUDENT)))
+    if not path.is_file():
+        raise DtdaError(f"{path}: the default student is missing; install the package again or name one by --engine.")
+    return path
