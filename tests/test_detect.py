@@ -41,7 +41,7 @@ def test_mirrored_picture_still_names_the_left_eye_by_the_picture(detector: Dete
     assert np.abs(face.points - mirrored).max() < 8
 
 
-@pytest.mark.parametrize("width", [32, 60, 120, 300])
+@pytest.mark.parametrize("width", [48, 80, 120, 300])
 def test_small_and_large_faces_of_a_720p_frame(detector: Detector, astronaut: Image, width: int) -> None:
     scene = np.full((720, 1280, 3), 110, np.uint8)
     scaled = cv2.resize(astronaut, None, fx=width / 110, fy=width / 110, interpolation=cv2.INTER_AREA)[:720, :1280]
@@ -129,7 +129,7 @@ def test_missing_pack_names_the_licence_and_the_way_out(monkeypatch: pytest.Monk
 @pytest.fixture
 def fake_pack(tmp_path: Path) -> Path:
     """Root of a pack whose detector, shaped like SCRFD (9 outputs), sees one face at the same place of every frame."""
-    side, outputs, values = 416, [], []
+    side, outputs, values = 640, [], []
     for kind, width in (("score", 1), ("box", 4), ("points", 10)):
         for stride in (8, 16, 32):
             array = np.zeros(((side // stride) ** 2 * 2, width), np.float32)
@@ -165,7 +165,7 @@ def fake_pack(tmp_path: Path) -> Path:
 def test_scrfd_of_a_pack_is_decoded_by_insightface(fake_pack: Path, capfd: pytest.CaptureFixture[str]) -> None:
     detector = ScrfdDetector("buffalo_s", fake_pack)
     assert detector.name == "SCRFD (buffalo_s)"
-    (face,) = detector.detect(np.zeros((624, 832, 3), np.uint8))  # twice the size of the network's input
+    (face,) = detector.detect(np.zeros((960, 1280, 3), np.uint8))  # twice the size of the network's input
     np.testing.assert_allclose(face.box, [192, 224, 320, 416], atol=1e-3)
     expected = [[224, 288], [288, 288], [256, 320], [224, 352], [288, 352]]
     np.testing.assert_allclose(face.points, expected, atol=1e-3)
