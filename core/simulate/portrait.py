@@ -1,0 +1,158 @@
+"""Bona fide portraits: the photo in linear light, its facial points, and the person cut out of the background."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dtda.core.errors import DtdaError
+from dtda.core.types import Face, Floats, Image
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+LONG_SIDE = 768
+MATTE_SIDE = 224
+
+Detect = Callable[[Image], list[Face]]
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One bona fide photo.
+
+    bgr: uint8 [H, W, 3] BGR, long side at most 768. matte: float32 [H, W], 1 on the person. box: float32 [4] xyxy and
+    points: float32 [5, 2], photo pixels. subject: identity. name: file name without suffix.
+    """
+
+    name: str
+    subject: str
+    bgr: Image
+    matte: Floats
+    box: Floats
+    points: Floats
+
+    @property
+    def face_width(self) -> float:
+        return float(self.box[2] - self.box[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A portrait not yet loaded; box and points are None where a detector has to find them."""
+
+    path: Path
+    subject: str
+    box: Floats | None = None
+    points: Floats | None = None
+
+
+def to_linear(bgr: Image) -> Floats:
+    """sRGB code values (IEC 61966-2-1) to linear light in [0, 1], float32, same shape."""
+    return _TO_LINEAR[bgr]
+
+
+_codes = np.arange(256) / 255.0
+_TO_LINEAR = np.where(_codes <= 0.04045, _codes / 12.92, ((_codes + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def list_portraits(folder: Path) -> list[Entry]:
+    """Portraits of a folder, sorted by path.
+
+    With a `faces.csv` (file, identity, box_x1..box_y2 and five points) its boxes and identities are used; without, every
+    picture is its own subject and the face is detected when it is loaded.
+    """
+    if not folder.is_dir():
+        raise DtdaError(f"{folder}: no such folder; name a folder of face photos.")
+    table = folder / "faces.csv"
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: row["file"])
+        try:
+            entries = [_entry(folder, row) for row in rows]
+        except (KeyError, ValueError) as error:
+            raise DtdaError(
+                f"{table}: column {error} is missing or not a number; remove the file to detect faces."
+            ) from error
+    else:
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        entries = [Entry(path, str(path.relative_to(folder).with_suffix(""))) for path in files]
+    if not entries:
+        raise DtdaError(f"{folder}: no face photos in it; put .jpg or .png portraits there.")
+    return entries
+
+
+def _entry(folder: Path, row: dict[str, str]) -> Entry:
+    box = np.array([float(row[f"box_{name}"]) for name in ("x1", "y1", "x2", "y2")], np.float32)
+    names = ("leye", "reye", "nose", "lmouth", "rmouth")
+    points = np.array([[float(row[f"{name}_x"]), float(row[f"{name}_y"])] for name in names], np.float32)
+    return Entry(folder / row["file"], row["identity"], box, points)
+
+
+def load_portrait(entry: Entry, detect: Detect) -> Portrait:
+    """Read, scale to at most 768 px, find the face if need be, cut the person out.
+
+    Raises DtdaError when the file cannot be read or has no face.
+    """
+    bgr = cv2.imread(str(entry.path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise DtdaError(f"{entry.path}: not a readable picture; remove it from the folder.")
+    scale = min(1.0, LONG_SIDE / max(bgr.shape[:2]))
+    if scale < 1:
+        bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    if entry.box is None or entry.points is None:
+        faces = detect(bgr)
+        if not faces:
+            raise DtdaError(f"{entry.path}: no face found in it; remove it from the folder.")
+        face = max(faces, key=lambda found: found.width)
+        box, points = face.box, face.points
+    else:
+        box, points = entry.box * scale, entry.points * scale
+    return Portrait(entry.path.stem, entry.subject, bgr, person_matte(bgr, box), box, points)
+
+
+def portraits(entries: list[Entry], detect: Detect, skipped: list[str]) -> Iterator[Portrait]:
+    """Load one after the other; a portrait that cannot be used is named in `skipped`."""
+    for entry in entries:
+        try:
+            yield load_portrait(entry, detect)
+        except DtdaError as error:
+            skipped.append(str(error))
+
+
+def person_matte(bgr: Image, box: Floats) -> Floats:
+    """Soft mask of the person, float32 [H, W] in [0, 1], by GrabCut seeded from the face box.
+
+    Not a matting network: hair edges are rough, alike for bona fide and attack, which both use it.
+    """
+    height, width = bgr.shape[:2]
+    scale = MATTE_SIDE / max(height, width)
+    small = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    h, w = small.shape[:2]
+    x1, y1, x2, y2 = box * scale
+    cx, fw, fh = (x1 + x2) / 2, x2 - x1, y2 - y1
+    mask = np.full((h, w), cv2.GC_PR_BGD, np.uint8)
+    mask[: max(1, int(y1 - 0.55 * fh))] = cv2.GC_BGD
+    mask[: int(y2), : max(1, int(cx - 1.5 * fw))] = cv2.GC_BGD
+    mask[: int(y2), min(w - 1, int(cx + 1.5 * fw)) :] = cv2.GC_BGD
+    head = (int(cx), int(y1 + 0.40 * fh))
+    cv2.ellipse(mask, head, (max(1, int(0.72 * fw)), max(1, int(0.85 * fh))), 0, 0, 360, cv2.GC_PR_FGD, -1)
+    shoulders = [[cx - 0.4 * fw, y2], [cx + 0.4 * fw, y2], [cx + 1.4 * fw, h + fh], [cx - 1.4 * fw, h + fh]]
+    cv2.fillPoly(mask, [np.array(shoulders, np.int32)], cv2.GC_PR_FGD)
+    face = (int(cx), int((y1 + y2) / 2))
+    cv2.ellipse(mask, face, (max(1, int(0.45 * fw)), max(1, int(0.5 * fh))), 0, 0, 360, cv2.GC_FGD, -1)
+    neck = [[cx - 0.2 * fw, y2 - 2], [cx + 0.2 * fw, y2 - 2], [cx + 0.5 * fw, h + 2], [cx - 0.5 * fw, h + 2]]
+    cv2.fillPoly(mask, [np.array(neck, np.int32)], cv2.GC_FGD)
+    cv2.setRNGSeed(0)  # GrabCut's k-means start is random; the matte must not depend on the order of calls
+    cv2.grabCut(small, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    person = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(person)
+    if count > 2:  # keep the piece with the face only
+        person = (labels == labels[min(h - 1, max(0, face[1])), min(w - 1, max(0, face[0]))]).astype(np.uint8)
+    person = cv2.morphologyEx(person, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    soft = cv2.GaussianBlur(person.astype(np.float32), (0, 0), 1.0)
+    full = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip((full - 0.35) / 0.5, 0, 1).astype(np.float32)  # a little inside, so that no old background rims it
