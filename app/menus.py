@@ -1,0 +1,138 @@
+"""The menu bar. It only names things: what an entry does is a method of the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dtda.app.theme import THEMES
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import QMenu
+
+if TYPE_CHECKING:
+    from dtda.app.window import MainWindow
+
+SHORTCUTS = (
+    ("Space", "play or pause"),
+    ("Left, Right", "one frame back or forward (pauses)"),
+    ("Home", "start of the clip"),
+    ("N, P", "next or previous clip"),
+    ("[, ]", "slower or faster"),
+    ("L", "loop"),
+    ("Ctrl+O", "open a file"),
+    ("Ctrl+Shift+O", "open a folder"),
+    ("Ctrl+U", "open a URL"),
+    ("F11", "full screen"),
+    ("Ctrl+Q", "quit"),
+)
+
+
+class Menus:
+    """Builds the menus of a window; the entries that change are filled when their menu opens."""
+
+    def __init__(self, window: MainWindow) -> None:
+        self._window = window
+        self._file()
+        self._camera()
+        self._playback()
+        self._engine()
+        self._view()
+        self._help()
+
+    def _file(self) -> None:
+        window = self._window
+        menu = self._menu("&File")
+        self._add(menu, "&Open file…", window.ask_file, "Ctrl+O")
+        self._add(menu, "Open &folder…", window.ask_folder, "Ctrl+Shift+O")
+        self._add(menu, "Open &URL…", window.ask_url, "Ctrl+U")
+        self._add(menu, "&Sample clips", lambda: window.open("sample"))
+        self.recent = menu.addMenu("&Recent")
+        self.recent.aboutToShow.connect(self.fill_recent)
+        menu.addSeparator()
+        self._add(menu, "&Quit", window.close, "Ctrl+Q")
+
+    def _camera(self) -> None:
+        self.camera = self._menu("&Camera")
+        self.camera.aboutToShow.connect(self.fill_cameras)
+
+    def _playback(self) -> None:
+        window, player = self._window, self._window.session.player
+        menu = self._menu("&Playback")
+        self._add(menu, "&Play or pause", window.transport.toggle, "Space")
+        self._add(menu, "Step &forward", lambda: player.step(1), "Right")
+        self._add(menu, "Step &back", lambda: player.step(-1), "Left")
+        self._add(menu, "&Start of the clip", lambda: player.seek(0), "Home")
+        menu.addSeparator()
+        self._add(menu, "&Next clip", lambda: player.move_clip(1), "N")
+        self._add(menu, "Pre&vious clip", lambda: player.move_clip(-1), "P")
+        menu.addSeparator()
+        self._add(menu, "F&aster", lambda: window.transport.nudge_speed(1), "]")
+        self._add(menu, "S&lower", lambda: window.transport.nudge_speed(-1), "[")
+        self._add(menu, "L&oop", lambda: player.set_loop(not player.state.loop), "L")
+
+    def _engine(self) -> None:
+        window = self._window
+        menu = self._menu("&Engine")
+        self.in_use = self._add(menu, "", lambda: None)
+        self.in_use.setEnabled(False)
+        menu.aboutToShow.connect(lambda: self.in_use.setText(f"In use: {window.engine_name()}"))
+        menu.addSeparator()
+        self._add(menu, "Open &student…", window.ask_student)
+        self._add(menu, "&Default student", lambda: window.use_engine("auto"))
+        self._add(menu, "&Load again", window.reload_engine)
+        self._add(menu, "Student's own &threshold", lambda: window.use_threshold(None))
+        menu.addSeparator()
+        self._add(menu, "&Build TensorRT engine…", window.explain_tensorrt)
+
+    def _view(self) -> None:
+        window = self._window
+        menu = self._menu("&View")
+        for title, widget in window.panels().items():
+            action = self._add(menu, title, lambda: None)
+            action.setCheckable(True)
+            action.setChecked(not widget.isHidden())
+            action.toggled.connect(widget.setVisible)
+        menu.addSeparator()
+        group = QActionGroup(menu)
+        for name in THEMES:
+            title = "Theme: as the desktop" if name == "auto" else f"Theme: {name}"
+            action = self._add(menu, title, lambda name=name: window.use_theme(name))
+            action.setCheckable(True)
+            action.setChecked(name == window.theme_choice)
+            group.addAction(action)
+        menu.addSeparator()
+        self._add(menu, "&Full screen", window.toggle_full_screen, "F11")
+
+    def _help(self) -> None:
+        window = self._window
+        menu = self._menu("&Help")
+        self._add(menu, "&Keyboard shortcuts", window.show_shortcuts)
+        self._add(menu, "&What the score means", window.explain_score)
+        self._add(menu, "&About", window.show_about)
+
+    def fill_recent(self) -> None:
+        self.recent.clear()
+        recent = self._window.recent()
+        for spec in recent:
+            self._add(self.recent, spec.replace("&", "&&"), lambda spec=spec: self._window.open(spec))
+        if not recent:
+            self.recent.addAction("Nothing opened yet").setEnabled(False)
+
+    def fill_cameras(self) -> None:
+        self.camera.clear()
+        found = self._window.cameras()
+        for index, name in found:
+            spec = f"camera:{index}"
+            self._add(self.camera, f"{name}  ({index})".replace("&", "&&"), lambda spec=spec: self._window.open(spec))
+        if not found:
+            self.camera.addAction("No camera found").setEnabled(False)
+
+    def _menu(self, title: str) -> QMenu:
+        return self._window.menuBar().addMenu(title)
+
+    def _add(self, menu: QMenu, title: str, action: Callable[[], object], shortcut: str = "") -> QAction:
+        entry = menu.addAction(title)
+        if shortcut:
+            entry.setShortcut(QKeySequence(shortcut))
+        entry.triggered.connect(lambda: action())
+        return entry

@@ -1,0 +1,151 @@
+"""Colours of the window, light and dark. Verdicts are blue and orange, which colour-blind people tell apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dtda.core.types import Label
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtWidgets import QApplication
+
+THEMES = ("auto", "light", "dark")
+NAMES = {Label.LIVE: "LIVE", Label.SPOOF: "SPOOF", Label.CANNOT_TELL: "CANNOT TELL"}
+# Tags on the picture look the same in both themes: white text on these.
+TAGS = {Label.LIVE: "#0b62c1", Label.SPOOF: "#bf4f00", Label.CANNOT_TELL: "#4b545f"}
+# One per track, away from the verdict colours.
+TRACKS = ("#22a06b", "#a566d6", "#e0609b", "#a79a1a", "#14a3a8", "#a8714a")
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours as #rrggbb. surface: panels and fields. raised: buttons. stage: around the picture."""
+
+    name: str
+    window: str
+    surface: str
+    raised: str
+    stage: str
+    line: str
+    text: str
+    muted: str
+    accent: str
+    live: str
+    spoof: str
+    unknown: str
+    warn: str
+    error: str
+
+    def verdict(self, label: Label) -> QColor:
+        return QColor({Label.LIVE: self.live, Label.SPOOF: self.spoof}.get(label, self.unknown))
+
+
+LIGHT = Theme(
+    name="light",
+    window="#f3f4f6",
+    surface="#ffffff",
+    raised="#e8ebef",
+    stage="#dfe3e8",
+    line="#d0d5dc",
+    text="#1b2027",
+    muted="#596370",
+    accent="#1565c0",
+    live="#0b62c1",
+    spoof="#c25400",
+    unknown="#68727e",
+    warn="#8a6100",
+    error="#b3261e",
+)
+DARK = Theme(
+    name="dark",
+    window="#16191d",
+    surface="#1e2228",
+    raised="#2a3038",
+    stage="#0e1013",
+    line="#343b45",
+    text="#e7eaef",
+    muted="#9aa4b1",
+    accent="#5ba8ff",
+    live="#57a5ff",
+    spoof="#ff9a3d",
+    unknown="#97a1ae",
+    warn="#e5b93c",
+    error="#ff7a70",
+)
+
+
+def track_color(track: int) -> QColor:
+    return QColor(TRACKS[max(track, 0) % len(TRACKS)])
+
+
+def resolve(choice: str) -> Theme:
+    """The theme of "auto", "light" or "dark"; auto follows the desktop."""
+    if choice == "auto":
+        dark = QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
+        return DARK if dark else LIGHT
+    return DARK if choice == "dark" else LIGHT
+
+
+def apply(app: QApplication, theme: Theme) -> None:
+    """Give the whole application this look."""
+    app.setStyle("Fusion")
+    app.setPalette(_palette(theme))
+    app.setStyleSheet(_sheet(theme))
+
+
+def _palette(theme: Theme) -> QPalette:
+    role = QPalette.ColorRole
+    palette = QPalette()
+    for where, color in {
+        role.Window: theme.window,
+        role.WindowText: theme.text,
+        role.Base: theme.surface,
+        role.AlternateBase: theme.raised,
+        role.Text: theme.text,
+        role.PlaceholderText: theme.muted,
+        role.Button: theme.raised,
+        role.ButtonText: theme.text,
+        role.ToolTipBase: theme.surface,
+        role.ToolTipText: theme.text,
+        role.Highlight: theme.accent,
+        role.HighlightedText: theme.window,
+        role.Link: theme.accent,
+        role.BrightText: theme.error,
+        role.Mid: theme.line,
+    }.items():
+        palette.setColor(where, QColor(color))
+    for where in (role.WindowText, role.Text, role.ButtonText):
+        palette.setColor(QPalette.ColorGroup.Disabled, where, QColor(theme.muted).darker(120))
+    return palette
+
+
+def _sheet(theme: Theme) -> str:
+    return f"""
+        QMenuBar {{ background: {theme.window}; padding: 2px 4px; }}
+        QMenuBar::item {{ padding: 4px 9px; border-radius: 4px; background: transparent; }}
+        QMenuBar::item:selected {{ background: {theme.raised}; }}
+        QMenu {{ background: {theme.surface}; border: 1px solid {theme.line}; padding: 4px; }}
+        QMenu::item {{ padding: 5px 26px 5px 22px; border-radius: 4px; }}
+        QMenu::item:selected {{ background: {theme.raised}; color: {theme.text}; }}
+        QMenu::item:disabled {{ color: {theme.muted}; }}
+        QMenu::separator {{ height: 1px; background: {theme.line}; margin: 4px 8px; }}
+        QToolTip {{ color: {theme.text}; background: {theme.surface}; border: 1px solid {theme.line}; padding: 4px; }}
+        QSplitter::handle {{ background: transparent; }}
+        QScrollArea {{ border: none; background: transparent; }}
+        QScrollArea > QWidget > QWidget {{ background: transparent; }}
+        QToolButton {{ border: none; border-radius: 6px; padding: 5px; background: transparent; }}
+        QToolButton:hover {{ background: {theme.raised}; }}
+        QToolButton:checked {{ background: {theme.raised}; }}
+        QToolButton:focus {{ border: 1px solid {theme.accent}; padding: 4px; }}
+        QComboBox {{ border: 1px solid {theme.line}; border-radius: 6px; padding: 3px 8px;
+            background: {theme.surface}; }}
+        QComboBox:focus {{ border-color: {theme.accent}; }}
+        QComboBox::drop-down {{ border: none; width: 16px; }}
+        QSlider::groove:horizontal {{ height: 4px; border-radius: 2px; background: {theme.line}; }}
+        QSlider::sub-page:horizontal {{ background: {theme.accent}; border-radius: 2px; }}
+        QSlider::handle:horizontal {{ width: 14px; height: 14px; margin: -5px 0; border-radius: 7px;
+            background: {theme.accent}; }}
+        QLabel#heading {{ color: {theme.muted}; font-weight: 600; }}
+        QLabel#muted {{ color: {theme.muted}; }}
+        QWidget#bar {{ background: {theme.surface}; border-top: 1px solid {theme.line}; }}
+    """

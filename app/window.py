@@ -1,0 +1,403 @@
+"""The main window: puts the views together, shows what the threads deliver and turns gestures into their orders."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from dtda.app import texts
+from dtda.app import theme as themes
+from dtda.app.faces import CropInspector, FacePanel
+from dtda.app.icons import app_icon
+from dtda.app.menus import Menus
+from dtda.app.messages import MessageBar
+from dtda.app.picture import PictureView
+from dtda.app.records import Notice, PlayerState
+from dtda.app.session import Session
+from dtda.app.status import StatusLine
+from dtda.app.timeline import Timeline
+from dtda.app.transport import TransportBar
+from dtda.core.types import EngineInfo, Observation
+from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QInputDialog,
+    QMainWindow,
+    QMessageBox,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+NAME = "DTDA liveness"
+TICK_MS = 125  # status line and timeline; the picture comes with each frame
+RECENT = 8
+
+
+def user_settings() -> QSettings:
+    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "dtda", "dtda-demo")
+
+
+class MainWindow(QMainWindow):
+    """session: not started yet; the window starts it after its first paint and closes it.
+
+    spec: the source to open, "" for the camera or else the sample. theme: None for the one in the settings.
+    """
+
+    first_frame = Signal()  # once
+    failed = Signal(str)  # the text of every error shown
+
+    def __init__(self, session: Session, settings: QSettings, spec: str = "", theme: str | None = None) -> None:
+        super().__init__()
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setAcceptDrops(True)
+        self.setWindowTitle(NAME)
+        self.setWindowIcon(app_icon())
+        self.session, self._settings = session, settings
+        self.theme_choice = theme or str(settings.value("view/theme", "auto"))
+        self._theme = themes.resolve(self.theme_choice)
+        self._spec = spec or "?" + str(settings.value("source/camera", ""))
+        self._info: EngineInfo | None = None
+        self._loading = True
+        self._selected: int | None = None
+        self._take = -1
+        self._age_from: float | None = None
+        self._started = False
+        self._build()
+        self._restore()
+        session.woken.connect(self._on_woken)
+        self._timer = QTimer(self, interval=TICK_MS)
+        self._timer.timeout.connect(self._on_tick)
+        QApplication.styleHints().colorSchemeChanged.connect(self._on_scheme)
+        self.picture.painted.connect(self._start, Qt.ConnectionType.QueuedConnection)
+        self.picture.show_hint("Starting…")
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        theme = self._theme
+        self.messages = MessageBar(theme)
+        self.picture = PictureView(theme)
+        self.timeline = Timeline(theme)
+        self.faces = FacePanel(theme)
+        self.inspector = CropInspector(theme)
+        self.transport = TransportBar(self.session.player, theme)
+        self.status = StatusLine()
+        self._left = QSplitter(Qt.Orientation.Vertical, childrenCollapsible=False, handleWidth=6)
+        self._left.addWidget(self.picture)
+        self._left.addWidget(self.timeline)
+        self._left.setStretchFactor(0, 1)
+        self._left.setSizes([430, 170])
+        side = QWidget()
+        column = QVBoxLayout(side)
+        column.setContentsMargins(4, 0, 0, 0)
+        column.setSpacing(10)
+        column.addWidget(self.faces, 1)
+        column.addWidget(self.inspector)
+        side.setMinimumWidth(190)
+        self._side = side
+        self._across = QSplitter(Qt.Orientation.Horizontal, childrenCollapsible=False, handleWidth=6)
+        self._across.addWidget(self._left)
+        self._across.addWidget(side)
+        self._across.setStretchFactor(0, 1)
+        self._across.setSizes([840, 240])
+        middle = QWidget()
+        padded = QVBoxLayout(middle)
+        padded.setContentsMargins(10, 8, 10, 8)
+        padded.setSpacing(8)
+        padded.addWidget(self.messages)
+        padded.addWidget(self._across, 1)
+        whole = QWidget()
+        layout = QVBoxLayout(whole)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(middle, 1)
+        layout.addWidget(self.transport)
+        layout.addWidget(self.status)
+        self.setCentralWidget(whole)
+        self.menus = Menus(self)
+        self.faces.selected.connect(self._select)
+        self.picture.clicked.connect(self._select)
+        self.timeline.sought.connect(self.session.player.seek)
+        self.timeline.threshold_moved.connect(self.use_threshold)
+        self.setMinimumSize(640, 480)
+        self.resize(1100, 720)
+
+    def panels(self) -> dict[str, QWidget]:
+        """The parts that can be hidden, by the name of their menu entry."""
+        return {
+            "&Faces": self._side,
+            "&Crop inspector": self.inspector,
+            "&Timeline": self.timeline,
+            "T&ransport bar": self.transport,
+            "&Status line": self.status,
+        }
+
+    def _restore(self) -> None:
+        for key, restore in {
+            "view/geometry": self.restoreGeometry,
+            "view/left": self._left.restoreState,
+            "view/across": self._across.restoreState,
+        }.items():
+            value = self._settings.value(key)
+            if isinstance(value, QByteArray):
+                restore(value)
+        player = self.session.player
+        player.set_speed(float(self._settings.value("play/speed", 1.0)))  # type: ignore[arg-type]
+        player.set_loop(self._settings.value("play/loop", False, type=bool))
+
+    def _save(self) -> None:
+        state = self.session.player.state
+        for key, value in {
+            "view/geometry": self.saveGeometry(),
+            "view/left": self._left.saveState(),
+            "view/across": self._across.saveState(),
+            "view/theme": self.theme_choice,
+            "play/speed": state.speed,
+            "play/loop": state.loop,
+        }.items():
+            self._settings.setValue(key, value)
+        self._settings.sync()
+
+    def _start(self) -> None:
+        """After the first paint: what takes long to import and to open happens behind a window that is there."""
+        if not self._started:
+            self._started = True
+            self.session.start()
+            self.session.player.open(self._spec)
+            self._timer.start()
+
+    # -- what the threads deliver ---------------------------------------------------------------------------------
+
+    def _on_woken(self) -> None:
+        player, processor = self.session.player, self.session.processor
+        for notice in self.session.notices():
+            self._tell(notice)
+        state = player.state
+        if state.take != self._take:
+            self._on_take(state)
+        if (processor.info, processor.loading) != (self._info, self._loading):
+            self._on_engine(processor.info, processor.loading)
+        self.transport.show_state(state)
+        if not state.open and self.picture.observation is None:
+            self._show_waiting(state)
+        observation = self.session.fetch()
+        if observation is not None:
+            self._show(observation, state)
+
+    def _show_waiting(self, state: PlayerState) -> None:
+        if state.opening:
+            self.picture.show_hint("Opening…", "A camera takes a moment; the sample is rendered on its first use.")
+        else:
+            self.picture.show_hint(
+                "Nothing to show", "Drop a video, a picture or a folder here, or choose a camera from the Camera menu."
+            )
+
+    def _on_take(self, state: PlayerState) -> None:
+        """Another source or clip, or a jump within it."""
+        before, self._take = self._shown, state.take
+        self._shown = (state.title, state.clip)
+        if before != self._shown:
+            self.timeline.start_clip(state)
+            clip = state.clips[state.clip] if state.clips else ""
+            title = state.title if len(state.clips) < 2 else f"{state.title}: {clip}"
+            self.setWindowTitle(f"{title} – {NAME}" if title else NAME)
+            self.messages.clear("end")
+            self._remember(state)
+        self.session.processor.tally.rest()
+
+    _shown: tuple[str, int] = ("", -1)
+
+    def _remember(self, state: PlayerState) -> None:
+        """The source, for the Recent menu and the next start; not one with a password in it."""
+        if not state.spec or "@" in state.spec:
+            return
+        self._settings.setValue("source/last", state.spec)
+        if state.spec.startswith("camera"):
+            self._settings.setValue("source/camera", state.spec)
+        elif state.spec != "sample":
+            self._settings.setValue(
+                "source/recent", [state.spec, *(s for s in self.recent() if s != state.spec)][:RECENT]
+            )
+
+    def _on_engine(self, info: EngineInfo | None, loading: bool) -> None:
+        first = info is not None and self._info is None
+        changed = info is not None and info != self._info
+        self._info, self._loading = info, loading
+        self.status.show_engine(info, self.session.processor.detector_name, loading)
+        self._show_threshold()
+        self.timeline.load()
+        if changed and not (first and self.picture.observation is None):
+            self.session.player.refresh()
+
+    def _show_threshold(self) -> None:
+        info = self._info
+        own = self.session.processor.choice.threshold
+        if info is None:
+            self.timeline.set_threshold(None, "")
+        elif own is None:
+            self.timeline.set_threshold(info.threshold, f"threshold {info.threshold:.2f}")
+        else:
+            self.timeline.set_threshold(own, f"threshold {own:.2f}, yours; the student's is {info.threshold:.2f}")
+
+    def _show(self, observation: Observation, state: PlayerState) -> None:
+        first = self.picture.observation is None
+        self.picture.show_observation(observation)
+        self._age_from = observation.frame.captured
+        if state.live or observation.frame.clip in ("", *state.clips[state.clip : state.clip + 1]):
+            self.timeline.add(observation)
+            self.transport.show_position(observation.frame.index)
+        self._show_faces(observation)
+        if first:
+            self.first_frame.emit()
+
+    def _show_faces(self, observation: Observation) -> None:
+        tracks = [verdict.track for verdict in observation.verdicts]
+        shown = self._selected if self._selected in tracks else min(tracks, default=None)
+        self.faces.show_observation(observation, shown)
+        if not self.inspector.isHidden():
+            chips = {aligned.face.track: aligned for aligned in observation.aligned}
+            self.inspector.show_face(chips.get(shown) if shown is not None else None)
+
+    def _on_tick(self) -> None:
+        processor, state = self.session.processor, self.session.player.state
+        age = None
+        if state.live and self._age_from is not None:
+            age = (time.perf_counter() - self._age_from) * 1e3
+        if not state.playing:
+            processor.tally.rest()
+        self.status.show_figures(processor.tally, state, age)
+        self.timeline.refresh()
+
+    def _tell(self, notice: Notice) -> None:
+        self.messages.tell(notice)
+        if notice.level == "error":
+            self.failed.emit(notice.text)
+
+    def report(self, text: str) -> None:
+        """Show an error that no part of the window expected."""
+        self._tell(Notice("error", text, "unexpected"))
+
+    # -- what the menus do ----------------------------------------------------------------------------------------
+
+    def open(self, spec: str) -> None:
+        """A camera, "sample", a file, a folder or a URL."""
+        self.messages.clear("source")
+        self.messages.clear("end")
+        self.session.player.open(spec)
+
+    def ask_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a video or picture", self._folder())
+        self._open_from(path, Path(path).parent)
+
+    def ask_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a folder of videos and pictures", self._folder())
+        self._open_from(path, Path(path))
+
+    def ask_url(self) -> None:
+        url, accepted = QInputDialog.getText(self, "Open URL", "Address of a stream, such as rtsp://camera.local/1")
+        if accepted and url.strip():
+            self.open(url.strip())
+
+    def ask_student(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Open a student", self._folder(), "Students (*.onnx);;All files (*)"
+        )
+        if path:
+            self.use_engine(path)
+
+    def _folder(self) -> str:
+        return str(self._settings.value("source/folder", ""))
+
+    def _open_from(self, path: str, folder: Path) -> None:
+        if path:
+            self._settings.setValue("source/folder", str(folder))
+            self.open(path)
+
+    def recent(self) -> list[str]:
+        value = self._settings.value("source/recent", [])
+        return [value] if isinstance(value, str) else [str(spec) for spec in value or []]  # type: ignore[attr-defined]
+
+    def cameras(self) -> list[tuple[int, str]]:
+        from dtda.app.streams import cameras
+
+        return cameras()
+
+    def engine_name(self) -> str:
+        return self.status.engine.text
+
+    def use_engine(self, engine: str) -> None:
+        self.messages.clear("engine")
+        self.session.processor.use_engine(engine)
+
+    def reload_engine(self) -> None:
+        self.use_engine(self.session.processor.choice.engine)
+
+    def use_threshold(self, threshold: float | None) -> None:
+        """None: the student's own."""
+        self.session.processor.use_threshold(threshold)
+        self._settings.setValue("engine/threshold", "" if threshold is None else threshold)
+        self.session.player.refresh()
+        QTimer.singleShot(2 * TICK_MS, self, self._show_threshold)
+
+    def explain_tensorrt(self) -> None:
+        self._tell(Notice("warn", texts.NO_TENSORRT, "tensorrt"))
+
+    def use_theme(self, choice: str) -> None:
+        self.theme_choice = choice
+        self._theme = themes.resolve(choice)
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        themes.apply(app, self._theme)
+        for view in (self.messages, self.picture, self.timeline, self.faces, self.inspector, self.transport):
+            view.set_theme(self._theme)
+
+    def _on_scheme(self) -> None:
+        if self.theme_choice == "auto":
+            self.use_theme("auto")
+
+    def toggle_full_screen(self) -> None:
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    def show_shortcuts(self) -> None:
+        self._dialog("Keyboard shortcuts", texts.shortcuts())
+
+    def explain_score(self) -> None:
+        self._dialog("What the score means", texts.SCORE)
+
+    def show_about(self) -> None:
+        self._dialog("About", texts.about())
+
+    def _dialog(self, title: str, html: str) -> None:
+        box = QMessageBox(QMessageBox.Icon.NoIcon, title, html, QMessageBox.StandardButton.Close, self)
+        box.setTextFormat(Qt.TextFormat.RichText)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.open()
+
+    def _select(self, track: int) -> None:
+        self._selected = track
+        if self.picture.observation is not None:
+            self._show_faces(self.picture.observation)
+
+    # -- Qt -------------------------------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if event.mimeData().hasUrls() or event.mimeData().hasText():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        data = event.mimeData()
+        url = data.urls()[0] if data.hasUrls() else QUrl(data.text().strip())
+        event.acceptProposedAction()
+        self.open(os.path.normpath(url.toLocalFile()) if url.isLocalFile() else url.toString() or data.text().strip())
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self._save()
+        self._timer.stop()
+        self.session.woken.disconnect(self._on_woken)
+        self.session.close()
+        self.timeline.close_down(1.0)
+        event.accept()
