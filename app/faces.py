@@ -40,6 +40,7 @@ class FacePanel(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self._heading)
         layout.addWidget(scroll, 1)
+        self.setMinimumHeight(170)
 
     @property
     def cards(self) -> list[FaceCard]:
@@ -213,10 +214,11 @@ class _Chip(QWidget):
     def __init__(self, owner: CropInspector) -> None:
         super().__init__()
         self._owner = owner
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self.setMinimumHeight(72)
 
     def sizeHint(self) -> QSize:
-        return QSize(160, 160)
+        return QSize(168, 168)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)

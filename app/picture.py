@@ -8,7 +8,7 @@ from dtda.app import theme as themes
 from dtda.app.icons import bold, draw_mark
 from dtda.app.theme import Theme
 from dtda.core.types import Label, Observation, Verdict
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
@@ -116,9 +116,11 @@ class PictureView(QWidget):
     def _paint_faces(self, painter: QPainter, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             self._paint_box(painter, verdict)
+        font = QFont(self.font())
+        font.setPointSizeF(min(max(self.target().width() / 62, 7.0), 1.3 * font.pointSizeF()))
         taken: list[QRectF] = []  # largest faces first: their tags get the best places
         for verdict in sorted(verdicts, key=lambda v: -v.face.width):
-            taken.append(_Tag(verdict, self.font(), self._box(verdict)).paint(painter, self.target(), taken))
+            taken.append(_Tag(verdict, font, self._box(verdict)).paint(painter, self.target(), taken))
 
     def _paint_box(self, painter: QPainter, verdict: Verdict) -> None:
         box = self._box(verdict)
@@ -177,13 +179,18 @@ class _Tag:
         return place
 
     def _place(self, target: QRectF, taken: list[QRectF]) -> QRectF:
-        x = max(target.left(), min(self.box.left(), target.right() - self.width))
-        above, below = self.box.top() - GAP - self.height, self.box.bottom() + GAP
-        options = [above, below, *(below + step * self.line for step in range(1, 12))]
-        for y in options:
-            place = QRectF(QPointF(x, y).toPoint(), QSize(round(self.width), round(self.height)))
-            inside = target.top() <= place.top() and place.bottom() <= target.bottom()
-            if inside and not any(place.intersects(other) for other in taken):
-                return place
-        y = max(target.top(), min(above, target.bottom() - self.height))
+        """Above the box, below it or on its edge, the first that is free; never so far that it seems another's."""
+        lefts = (self.box.left(), self.box.right() - self.width, self.box.center().x() - self.width / 2)
+        tops = (
+            self.box.top() - GAP - self.height,
+            self.box.bottom() + GAP,
+            self.box.top(),
+            self.box.bottom() - self.height,
+        )
+        places = [QRectF(round(x), round(y), round(self.width), round(self.height)) for y in tops for x in lefts]
+        free = [place for place in places if target.contains(place) and not any(map(place.intersects, taken))]
+        if free:
+            return free[0]
+        x = max(target.left(), min(lefts[0], target.right() - self.width))
+        y = max(target.top(), min(tops[0], target.bottom() - self.height))
         return QRectF(x, y, self.width, self.height)

@@ -11,6 +11,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
+STAGES = ("detect", "track", "quality", "align", "infer", "decide")
 PRIVACY = "Nothing is recorded"
 
 
@@ -21,15 +22,15 @@ class StatusLine(QWidget):
         super().__init__()
         self.setObjectName("bar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self.engine = ElidedText(2)
-        self.figures = ElidedText(5)
-        self.privacy = ElidedText(0)
+        self.engine = ElidedText(QSizePolicy.Policy.Maximum)
+        self.figures = ElidedText(QSizePolicy.Policy.Ignored)
+        self.privacy = ElidedText(QSizePolicy.Policy.Fixed)
         self.privacy.set_texts(PRIVACY, "Pictures are shown and forgotten: nothing is stored, nothing is sent.")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(12, 4, 12, 5)
         layout.setSpacing(16)
-        layout.addWidget(self.engine, 2)
-        layout.addWidget(self.figures, 5)
+        layout.addWidget(self.engine)
+        layout.addWidget(self.figures, 1)
         layout.addWidget(self.privacy)
 
     def show_engine(self, info: EngineInfo | None, detector: str, loading: bool) -> None:
@@ -38,7 +39,7 @@ class StatusLine(QWidget):
         else:
             notes = "".join(f"\n{note}" for note in info.notes)
             self.engine.set_texts(
-                f"{info.name} · {info.backend} · {info.provider}",
+                f"{info.name} · {info.backend} · {info.provider.removesuffix('ExecutionProvider')}",
                 f"Student: {info.name} ({info.size} px, {info.precision})\nFile: {info.path}\nBackend: {info.backend}, "
                 f"provider in use: {info.provider}\nDetector: {detector}{notes}",
             )
@@ -51,7 +52,9 @@ class StatusLine(QWidget):
             parts.append(f"age {age_ms:.0f} ms" if age_ms < 2000 else f"age {age_ms / 1000:.0f} s")
         if state.live:
             parts.append(f"{state.dropped} dropped")
-        lines = "\n".join(f"{name}: {ms:.1f} ms" for name, ms in stages.items())
+        lines = "\n".join(
+            f"{name}: {ms:.1f} ms" for name, ms in sorted(stages.items(), key=lambda item: _rank(item[0]))
+        )
         tip = f"Frames per second, and milliseconds per frame lately:\n{lines}\nage: since the camera gave the picture"
         self.figures.set_texts(" · ".join(filter(None, parts)), tip)
 
@@ -60,23 +63,29 @@ def short_stages(stages: Mapping[str, float]) -> str:
     """As "detect 12 + align 1 + infer 5 = 18 ms"; stages that take no time are left out of the sum shown."""
     if not stages:
         return ""
-    shown = [f"{name} {ms:.0f}" for name, ms in stages.items() if ms >= 0.5]
+    shown = [f"{name} {stages[name]:.0f}" for name in sorted(stages, key=_rank) if stages[name] >= 0.5]
     total = f"{sum(stages.values()):.0f} ms"
     return f"{' + '.join(shown)} = {total}" if len(shown) > 1 else total
+
+
+def _rank(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 class ElidedText(QWidget):
     """One line, cut with an ellipsis where there is no room."""
 
-    def __init__(self, stretch: int) -> None:
+    def __init__(self, policy: QSizePolicy.Policy) -> None:
         super().__init__()
         self.text = ""
-        policy = QSizePolicy.Policy.Ignored if stretch else QSizePolicy.Policy.Fixed
         self.setSizePolicy(policy, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
         metrics = QFontMetrics(self.font())
         return QSize(metrics.horizontalAdvance(self.text) + 2, metrics.height())
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(40, QFontMetrics(self.font()).height())
 
     def set_texts(self, text: str, tip: str) -> None:
         if text != self.text:

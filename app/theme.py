@@ -137,14 +137,14 @@ def _sheet(theme: Theme) -> str:
         QToolButton:hover {{ background: {theme.raised}; }}
         QToolButton:checked {{ background: {theme.raised}; }}
         QToolButton:focus {{ border: 1px solid {theme.accent}; padding: 4px; }}
-        QComboBox {{ border: 1px solid {theme.line}; border-radius: 6px; padding: 3px 8px;
-            background: {theme.surface}; }}
-        QComboBox:focus {{ border-color: {theme.accent}; }}
-        QComboBox::drop-down {{ border: none; width: 16px; }}
         QSlider::groove:horizontal {{ height: 4px; border-radius: 2px; background: {theme.line}; }}
         QSlider::sub-page:horizontal {{ background: {theme.accent}; border-radius: 2px; }}
         QSlider::handle:horizontal {{ width: 14px; height: 14px; margin: -5px 0; border-radius: 7px;
             background: {theme.accent}; }}
+        QScrollBar:vertical {{ background: transparent; width: 8px; margin: 0; }}
+        QScrollBar::handle:vertical {{ background: {theme.line}; border-radius: 4px; min-height: 24px; }}
+        QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::sub-page {{
+            background: transparent; width: 0; height: 0; }}
         QLabel#heading {{ color: {theme.muted}; font-weight: 600; }}
         QLabel#muted {{ color: {theme.muted}; }}
         QWidget#bar {{ background: {theme.surface}; border-top: 1px solid {theme.line}; }}

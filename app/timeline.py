@@ -113,7 +113,7 @@ class Timeline(QWidget):
         axis = item.getAxis("left")
         axis.setTicks([[(0, "0"), (0.5, "0.5"), (1, "1")]])
         axis.setWidth(34)
-        item.getAxis("bottom").setLabel("seconds")
+        item.getAxis("bottom").tickStrings = lambda values, scale, spacing: [f"{value:g} s" for value in values]
         self._legend = item.addLegend(offset=(6, 4), horSpacing=14, verSpacing=-4, colCount=6)
         self._sides = [
             pg.LinearRegionItem(orientation="horizontal", movable=False, pen=pg.mkPen(None)) for _ in range(2)

@@ -166,6 +166,7 @@ class MainWindow(QMainWindow):
         """After the first paint: what takes long to import and to open happens behind a window that is there."""
         if not self._started:
             self._started = True
+            self.status.show_engine(None, "", loading=True)
             self.session.start()
             self.session.player.open(self._spec)
             self._timer.start()
