@@ -1,0 +1,53 @@
+"""The arguments that choose engine and detector, shared by the commands that run the live pipeline without a window."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dtda.engines.base import Detector, Engine
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", metavar="FILE", default="auto", help="the student to run (default: the one shipped)"
+    )
+    parser.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the student")
+    parser.add_argument("--detector", default="auto", help="auto, centerface or insightface:PACK")
+    parser.add_argument(
+        "--download-models",
+        action="store_true",
+        help="fetch the insightface pack named by --detector when it is not on disk (non-commercial research only)",
+    )
+
+
+def probability(text: str) -> float:
+    """A number in [0, 1], for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def open_parts(args: argparse.Namespace) -> tuple[Detector, Engine]:
+    """Detector and engine as chosen. Raises DtdaError."""
+    from dtda.engines.registry import open_engine
+
+    engine = open_engine(args.engine, args.provider)  # first: it fails sooner than a download
+    from dtda.engines.detect import LICENCE_NOTICE, download_pack, open_detector
+
+    kind, _, pack = args.detector.partition(":")
+    if args.download_models and kind == "insightface":
+        sys.stderr.write(f"{LICENCE_NOTICE}\n")
+        download_pack(pack)
+    return open_detector(args.detector), engine
