@@ -143,7 +143,7 @@ class Player(threading.Thread):
         except Closed:
             raise
         except Exception as error:
-            text = str(error) if isinstance(error, DtdaError) else f"The source failed ({error!r}); open another one."
+            text = _sentence(error)
             if self._source is not None and self.state.live:
                 self._source.close()
                 self._source = None
@@ -218,17 +218,22 @@ class Player(threading.Thread):
 
     def _open(self, spec: str) -> None:
         """Open a source; when that fails, the one that plays goes on, unless it holds the same device."""
-        if self._source is not None and self.state.live:
-            self._source.close()
-            self._source = None
-            self.state = replace(self.state, title="")
-        self._set(opening=True, vanished=False)
-        spec = self._resolve(spec)
-        new = self._opener(spec)
+        self._set(opening=True)
+        try:
+            spec = self._resolve(spec)
+            if spec.startswith("camera") and self._source is not None and self.state.live:
+                self._source.close()
+                self._source = None
+                self.state = replace(self.state, title="")
+            new = self._opener(spec)
+        except Exception as error:
+            self._tell("error", _sentence(error))
+            self._set(opening=False)
+            return
         if self._source is not None:
             self._source.close()
         self._source = new
-        self.state = replace(self.state, playing=True, dropped=0, opening=False, spec=spec)
+        self.state = replace(self.state, playing=True, dropped=0, opening=False, vanished=False, spec=spec)
         self._new_take()
 
     def _reopen(self) -> None:
@@ -325,3 +330,7 @@ class Player(threading.Thread):
         with self._wake:
             self._notices.append(Notice(level, text, topic))
         self._changed()
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, DtdaError) else f"The source failed ({error!r}); open another one."
