@@ -132,7 +132,9 @@ def draw_presentation(portrait: Portrait, instrument: Instrument, rng: np.random
     return Presentation(picture, face, face_pixels, to_picture, item, instrument, grip)
 
 
-def attack(portrait: Portrait, shown: Presentation, setting: Setting, rng: np.random.Generator, phase: float = 0.0) -> Capture:
+def attack(
+    portrait: Portrait, shown: Presentation, setting: Setting, rng: np.random.Generator, phase: float = 0.0
+) -> Capture:
     """A print or display held in the room."""
     radiance, plane = attack_radiance(shown, setting, phase)
     matrix = plane.homography @ np.vstack([shown.portrait_to_picture, [0, 0, 1]])

@@ -134,7 +134,9 @@ PHONE = Display(layout="pentile")
 TABLET = Display(name="tablet", pitch_mm=(0.09, 0.1), white=(120, 450), face_mm=(60, 120))
 LAPTOP = Display(name="laptop", pitch_mm=(0.15, 0.25), white=(100, 350), roll_off=(0.0, 0.45), face_mm=(70, 150))
 MONITOR = Display(name="monitor", pitch_mm=(0.23, 0.31), white=(100, 350), face_mm=(90, 190), video_side=(480, 1000))
-TELEVISION = Display(name="television", pitch_mm=(0.4, 0.6), white=(100, 400), face_mm=(150, 320), video_side=(480, 1000))
+TELEVISION = Display(
+    name="television", pitch_mm=(0.4, 0.6), white=(100, 400), face_mm=(150, 320), video_side=(480, 1000)
+)
 
 
 class Domain(Part):

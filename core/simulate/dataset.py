@@ -58,7 +58,9 @@ def simulate(
     """
     entries = list_portraits(faces)
     if config.portraits is not None:  # spread over the folder, not its first files
-        entries = [entries[i] for i in np.linspace(0, len(entries) - 1, min(config.portraits, len(entries))).astype(int)]
+        entries = [
+            entries[i] for i in np.linspace(0, len(entries) - 1, min(config.portraits, len(entries))).astype(int)
+        ]
     _claim(out, config)
     work = partial(_render, out=out, config=config, detector=detector)
     rows: list[dict[str, object]] = []

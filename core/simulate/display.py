@@ -63,7 +63,9 @@ def draw_screen(config: Display, rng: np.random.Generator) -> Screen:
     )
 
 
-def screen_radiance(picture: Image, screen: Screen, plane: Plane, light: Light, shot: Shot, phase: float = 0.0) -> Floats:
+def screen_radiance(
+    picture: Image, screen: Screen, plane: Plane, light: Light, shot: Shot, phase: float = 0.0
+) -> Floats:
     """Radiance of the lit screen at every camera pixel of the plane.
 
     picture: uint8 [h, w, 3] BGR, sRGB. phase: radians, moves the refresh bands from frame to frame. Returns float32

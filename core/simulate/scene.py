@@ -54,7 +54,9 @@ class Light:
 
 def draw_light(room: Room, rng: np.random.Generator) -> Light:
     side = rng.uniform(*room.side) * rng.choice([-1, 1])
-    return Light(log_uniform(rng, room.lux), light_colour(rng.uniform(*room.kelvin)), float(side), rng.uniform(-0.6, 0.3))
+    return Light(
+        log_uniform(rng, room.lux), light_colour(rng.uniform(*room.kelvin)), float(side), rng.uniform(-0.6, 0.3)
+    )
 
 
 @dataclass(frozen=True, slots=True)

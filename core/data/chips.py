@@ -1,0 +1,146 @@
+"""Chips of a data set, cut once with the live pipeline's preprocessing and kept in one memory-mapped array.
+
+Each training picture is cut a few times with its facial points moved a little, as a detector's points move: the network
+then sees the sharpness a single resampling gives, which a second crop from a stored chip would spoil.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dtda.core.data.manifest import Record
+from dtda.core.errors import DtdaError
+from dtda.core.preprocess import CropRule, crop
+from dtda.core.sidecar import write_atomic
+from dtda.core.simulate.cues import measure
+from dtda.core.simulate.portrait import Detect
+from dtda.core.types import Floats, Image
+
+
+@dataclass(frozen=True)
+class Chips:
+    """records: those that gave a chip, in order. cues: float32 [N, 12], six of the whole chip and six of its inner part.
+    skipped: sentences. place: the folder of the cache."""
+
+    records: tuple[Record, ...]
+    cues: Floats
+    skipped: tuple[str, ...]
+    place: Path
+
+    @cached_property
+    def images(self) -> Image:
+        """uint8 [N, J, S, S, 3] RGB, memory-mapped, J crops of each picture, the first one unmoved."""
+        return np.load(self.place / "images.npy", mmap_mode="r")[: len(self.records)]
+
+    def __getstate__(self) -> dict[str, object]:
+        # Loader processes map the file themselves; pickling the map would copy all of it.
+        return {name: value for name, value in self.__dict__.items() if name != "images"}
+
+
+def cut_chips(
+    records: Sequence[Record],
+    rule: CropRule,
+    crops: int,
+    folder: Path,
+    detect: Detect | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Chips:
+    """Read the cache of these records and this rule below `folder`, or make it.
+
+    crops: J of `Chips`; only training pictures are moved, the others repeat their first crop. detect: finds faces where
+    a record has no points. Raises DtdaError when no picture could be used.
+    """
+    key = hashlib.sha256(json.dumps([_line(record) for record in records]).encode())
+    key.update(f"{rule.size} {rule.margin} {crops} 1".encode())
+    place = folder / key.hexdigest()[:16]
+    if not (place / "done.json").is_file():
+        _cut(records, rule, crops, place, detect, progress)
+    done = json.loads((place / "done.json").read_text("utf-8"))
+    kept = tuple(records[index] for index in done["kept"])
+    return Chips(kept, np.load(place / "cues.npy")[: len(kept)], tuple(done["skipped"]), place)
+
+
+def _line(record: Record) -> list[object]:
+    size = record.path.stat().st_size if record.path.is_file() else -1
+    points = None if record.points is None else record.points.ravel().tolist()
+    return [str(record.path), size, record.split, points]
+
+
+def _cut(
+    records: Sequence[Record],
+    rule: CropRule,
+    crops: int,
+    place: Path,
+    detect: Detect | None,
+    progress: Callable[[int], None] | None,
+) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    shape = (len(records), crops, rule.size, rule.size, 3)
+    images = np.lib.format.open_memmap(place / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    cues = np.zeros((len(records), 12), np.float32)
+    kept: list[int] = []
+    skipped: list[str] = []
+
+    def one(index: int) -> Image | str:
+        return _crops(records[index], rule, crops, detect)
+
+    with ThreadPoolExecutor(2 if detect is None else 1) as pool:
+        for index, found in enumerate(pool.map(one, range(len(records)))):
+            if isinstance(found, str):
+                skipped.append(found)
+            else:
+                images[len(kept)] = found
+                inner = slice(int(rule.size * 0.32), int(rule.size * 0.68))
+                whole, face = measure(found[0]), measure(np.ascontiguousarray(found[0][inner, inner]))
+                cues[len(kept)] = [*whole.values(), *face.values()]
+                kept.append(index)
+            if progress:
+                progress(1)
+    if not kept:
+        raise DtdaError(f"none of the {len(records)} pictures could be used; the first: {skipped[0]}")
+    images.flush()
+    np.save(place / "cues.npy", cues)
+    write_atomic(place / "done.json", json.dumps({"kept": kept, "skipped": skipped}).encode())
+
+
+def _crops(record: Record, rule: CropRule, crops: int, detect: Detect | None) -> Image | str:
+    """uint8 [crops, S, S, 3] RGB, or the sentence on why there is none."""
+    bgr = cv2.imread(str(record.path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        return f"{record.path}: not a readable picture."
+    points = record.points
+    if points is None:
+        faces = detect(bgr) if detect else []
+        if not faces:
+            return f"{record.path}: no face found."
+        points = max(faces, key=lambda face: face.width).points
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(record.path.name.encode()).digest()[:8], "big"))
+    moved = points.astype(np.float32)
+    cut = []
+    for number in range(crops):
+        if number and record.split == "train":
+            moved = jittered(points, rng)
+        try:
+            cut.append(crop(bgr, moved, rule))
+        except ValueError as error:
+            return f"{record.path}: {error}."
+    return np.stack(cut)
+
+
+def jittered(points: Floats, rng: np.random.Generator) -> Floats:
+    """Points with a detector's errors: float32 [5, 2]. Scale +-12 %, shift 5 % and each point 2 % of the eye distance."""
+    eyes = float(np.linalg.norm(points[1] - points[0]))
+    centre = points.mean(0)
+    angle, scale = rng.normal(0, np.radians(3)), np.exp(rng.uniform(-0.12, 0.12))
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = (points - centre) @ turn.T + centre + rng.normal(0, 0.05 * eyes, 2) + rng.normal(0, 0.02 * eyes, (5, 2))
+    return moved.astype(np.float32)

@@ -1,0 +1,80 @@
+"""Data sets as a CSV: one row per picture, with label, attack type, domain, subject and split."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dtda.core.errors import DtdaError
+from dtda.core.types import Floats, Label
+
+REQUIRED = ("path", "label", "domain", "subject", "split")
+POINTS = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy"]
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One picture. label: LIVE or SPOOF. attack_type: empty for live. points: float32 [5, 2] pixels, None if unknown."""
+
+    path: Path
+    label: Label
+    attack_type: str
+    domain: str
+    subject: str
+    split: str
+    points: Floats | None = None
+
+
+def read_manifest(path: Path) -> list[Record]:
+    """Records of a CSV with at least path, label (live or spoof), domain, subject and split (train, dev, test).
+
+    Paths are relative to the CSV. Raises DtdaError naming the first wrong line.
+    """
+    if not path.is_file():
+        raise DtdaError(f"{path}: no such manifest; make one with `dtda simulate`.")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DtdaError(f"{path}: column {missing[0]} is missing; needed are {', '.join(REQUIRED)}.")
+        has_points = all(name in (reader.fieldnames or ()) for name in POINTS)
+        records = [_record(path, line, row, has_points) for line, row in enumerate(reader, 2)]
+    if not records:
+        raise DtdaError(f"{path}: holds no pictures.")
+    return records
+
+
+def _record(manifest: Path, line: int, row: dict[str, str], has_points: bool) -> Record:
+    if row["label"] not in ("live", "spoof"):
+        raise DtdaError(f"{manifest}, line {line}: label is {row['label']!r}; it must be live or spoof.")
+    if row["split"] not in SPLITS:
+        raise DtdaError(f"{manifest}, line {line}: split is {row['split']!r}; it must be one of {', '.join(SPLITS)}.")
+    points = None
+    if has_points and row[POINTS[0]]:
+        try:
+            points = np.array([float(row[name]) for name in POINTS], np.float32).reshape(5, 2)
+        except ValueError as error:
+            raise DtdaError(f"{manifest}, line {line}: facial points are not numbers ({error}).") from error
+    return Record(
+        path=manifest.parent / row["path"],
+        label=Label(row["label"]),
+        attack_type=row.get("attack_type") or "",
+        domain=row["domain"],
+        subject=row["subject"],
+        split=row["split"],
+        points=points,
+    )
+
+
+def check_splits(records: Sequence[Record]) -> None:
+    """Raises DtdaError when an identity stands in two splits of one domain's data: that would train on test people."""
+    seen: dict[str, str] = {}
+    for record in records:
+        other = seen.setdefault(record.subject, record.split)
+        if other != record.split:
+            raise DtdaError(f"subject {record.subject} is in the {other} and the {record.split} split; separate them.")

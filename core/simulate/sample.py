@@ -1,0 +1,103 @@
+"""Three short clips of one public-domain portrait: live, printed, on a screen. What the demo plays without a camera."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dtda.core.errors import DtdaError
+from dtda.core.simulate.camera import capture, metered
+from dtda.core.simulate.capture import attack_radiance, draw_presentation, draw_setting, settled
+from dtda.core.simulate.config import LAPTOP, LASER, Camera, Domain, Room
+from dtda.core.simulate.portrait import Portrait, person_matte
+from dtda.core.simulate.scene import Pose, add_person
+from dtda.core.types import Image
+
+CLIPS = ("live", "print", "screen")
+VERSION = 1  # raise when the clips change, so that cached ones are rendered anew
+FPS = 15
+SECONDS = 2.0
+SIZE = (640, 480)
+
+# A plain laptop webcam in an office; the instruments are the simulator's office printer and laptop display.
+DOMAIN = Domain(
+    name="sample",
+    camera=Camera(electrons=(40, 60), jpeg=(88, 92), cast=0.04, blur=(0.5, 0.8), bias=(-0.1, 0.2), mosaic=0.0),
+    room=Room(lux=(250, 400), kelvin=(4000, 5000), side=(0.2, 0.6), backlight=0.0),
+    instruments=[LASER, LAPTOP],
+)
+SEEDS = {"live": 11, "print": 12, "screen": 13}
+
+
+def astronaut() -> Portrait:
+    """Eileen Collins, NASA, public domain (skimage.data.astronaut); box and points as CenterFace finds them."""
+    from skimage.data import astronaut as photo
+
+    bgr = np.ascontiguousarray(photo()[:, :, ::-1])
+    box = np.array(BOX, np.float32)
+    return Portrait("astronaut", "astronaut", bgr, person_matte(bgr, box), box, np.array(POINTS, np.float32))
+
+
+BOX = (184.5, 62.9, 268.4, 174.4)
+POINTS = ((206.3, 101.9), (247.1, 105.3), (224.8, 124.0), (206.8, 142.1), (241.0, 144.8))
+
+
+def frames(name: str) -> Iterator[Image]:
+    """Frames of one clip, uint8 [480, 640, 3] BGR, rendered one by one. Raises ValueError for an unknown name."""
+    if name not in CLIPS:
+        raise ValueError(f"no sample clip {name}")
+    rng = np.random.default_rng(SEEDS[name])
+    portrait = astronaut()
+    setting = draw_setting(portrait, DOMAIN, (0.155, 0.16), rng)
+    setting = replace(setting, pose=replace(setting.pose, x=SIZE[0] * 0.5, y=SIZE[1] * 0.42, yaw=6.0, pitch=-4.0, roll=1.0))
+    shown = None if name == "live" else draw_presentation(portrait, DOMAIN.instruments[CLIPS.index(name) - 1], rng)
+    sway = rng.uniform(0, 2 * np.pi, 6)
+    metering = None
+    for number in range(int(FPS * SECONDS)):
+        moved = replace(setting, pose=_swayed(setting.pose, number / FPS, sway, held=shown is not None))
+        if shown is None:
+            radiance = setting.room.copy()
+            add_person(radiance, portrait, settled(portrait, moved.pose, SIZE), setting.light)
+        else:
+            radiance, _ = attack_radiance(shown, moved, phase=number * 1.7)
+        metering = metering or metered(radiance, setting.shot)
+        yield capture(radiance, setting.shot, rng, metering)[0]
+
+
+def _swayed(pose: Pose, t: float, phases: np.ndarray, held: bool) -> Pose:
+    """A person sways at some 0.3 Hz; a hand-held instrument trembles as well and turns a little."""
+    slow = [np.sin(2 * np.pi * 0.3 * (i + 1) ** 0.5 * t + phases[i]) for i in range(3)]
+    fast = [np.sin(2 * np.pi * 4.1 * (i + 1) ** 0.3 * t + phases[3 + i]) for i in range(3)] if held else [0, 0, 0]
+    return replace(
+        pose,
+        x=pose.x + 9 * slow[0] + 0.8 * fast[0],
+        y=pose.y + 4 * slow[1] + 0.8 * fast[1],
+        width=pose.width * (1 + 0.02 * slow[2]),
+        roll=pose.roll + 1.5 * slow[1] + 0.2 * fast[2],
+        yaw=pose.yaw + (3.0 * slow[2] if held else 0.0),
+    )
+
+
+def render_clip(name: str, path: Path) -> None:
+    """Write one clip as Motion JPEG in AVI, as webcams send it; appears whole or not at all. Raises DtdaError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"MJPG"), FPS, SIZE)  # type: ignore[attr-defined]
+    try:
+        if not writer.isOpened():
+            raise DtdaError(f"{path}: cannot be written; name another folder.")
+        writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
+        for frame in frames(name):
+            writer.write(frame)
+        writer.release()
+        if not temporary.is_file() or cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) < FPS:
+            raise DtdaError(f"{path}: could not be written whole; is the disk full?")
+        temporary.replace(path)
+    finally:
+        writer.release()
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""Checkpoints: written whole or not at all; they rebuild their own model."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dtda.core.errors import DtdaError
+from dtda.core.models.student import Student, build_student
+from dtda.core.training.config import TrainConfig
+
+FORMAT = 1
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write beside and rename: a kill or a full disk leaves the last checkpoint whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save({"format": FORMAT, **state}, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise DtdaError(
+            f"{path}: the checkpoint could not be written ({error}); free some space and resume."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint, on the CPU. Only tensors and plain data are read, never code. Raises DtdaError."""
+    if not path.is_file():
+        raise DtdaError(f"{path}: no such checkpoint; train one with `dtda train`.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise DtdaError(f"{path}: not a readable checkpoint of this program.") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DtdaError(f"{path}: not a checkpoint of this program (format {FORMAT}).")
+    return state
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A student as it is evaluated and exported: averaged weights, in eval mode."""
+
+    student: Student
+    config: TrainConfig
+    state: dict[str, Any]
+
+
+def load_student(path: Path) -> Trained:
+    """Rebuild the student of a checkpoint. Raises DtdaError when its weights do not fit its architecture."""
+    state = load(path)
+    config = TrainConfig.model_validate(state["config"])
+    student = build_student(config.student, config.dropout)
+    try:
+        student.load_state_dict(state["ema"])
+    except RuntimeError as error:
+        raise DtdaError(f"{path}: its weights are not those of a {config.student} student.") from error
+    return Trained(student.eval(), config, state)

@@ -1,0 +1,74 @@
+"""Scores of a student over cached chips, and the numbers made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from dtda.core import metrics
+from dtda.core.data.chips import Chips
+from dtda.core.models.student import Student
+from dtda.core.types import Floats, Label
+
+
+@torch.no_grad()
+def score(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 128) -> Floats:
+    """P(live) of the unmoved crop of each numbered chip, float32 [len(numbers)]."""
+    was_training = student.training
+    student.eval()
+    device = next(student.parameters()).device
+    parts = []
+    for start in range(0, len(numbers), batch):
+        images = chips.images[list(numbers[start : start + batch]), 0]
+        x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+        x = x.float().div_(255).to(memory_format=torch.channels_last)
+        parts.append(torch.sigmoid(student(x)).float().cpu().numpy())
+    student.train(was_training)
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def numbers_of(chips: Chips, split: str, domains: Sequence[str]) -> list[int]:
+    """Indices of the chips of one split in the given domains."""
+    return [i for i, record in enumerate(chips.records) if record.split == split and record.domain in domains]
+
+
+def table(scores: Floats, chips: Chips, numbers: Sequence[int], threshold: float) -> dict[str, dict[str, float]]:
+    """Figures over all and over each (domain, attack type) against that domain's live pictures.
+
+    Rows hold live and attack counts, AUC, EER, and BPCER, APCER, ACER at the threshold; the row "all" adds 95 % intervals
+    of AUC and EER by bootstrap over subjects.
+    """
+    records = [chips.records[number] for number in numbers]
+    live = np.array([record.label is Label.LIVE for record in records])
+    domains = np.array([record.domain for record in records])
+    types = np.array([record.attack_type for record in records])
+    rows = {"all": _row(scores, live, types, threshold)}
+    subjects = [record.subject for record in records]
+    if live.any() and not live.all():
+        low, high = metrics.bootstrap(lambda i: metrics.auc(scores[i], live[i]), subjects)
+        rows["all"] |= {"auc_low": low, "auc_high": high}
+        low, high = metrics.bootstrap(
+            lambda i: metrics.eer(scores[i], live[i]).rate if live[i].any() and not live[i].all() else float("nan"),
+            subjects,
+        )
+        rows["all"] |= {"eer_low": low, "eer_high": high}
+    for domain in sorted(set(domains.tolist())):
+        for kind in sorted(set(types[~live & (domains == domain)].tolist())):
+            chosen = (domains == domain) & (live | (types == kind))
+            rows[f"{domain} {kind or 'attack'}"] = _row(scores[chosen], live[chosen], types[chosen], threshold)
+    return rows
+
+
+def _row(scores: Floats, live: np.ndarray, types: np.ndarray, threshold: float) -> dict[str, float]:
+    both = bool(live.any() and not live.all())
+    return {
+        "live": int(live.sum()),
+        "attack": int((~live).sum()),
+        "auc": metrics.auc(scores, live),
+        "eer": metrics.eer(scores, live).rate if both else float("nan"),
+        "bpcer": metrics.bpcer(scores, live, threshold),
+        "apcer": metrics.apcer(scores, live, threshold),
+        "acer": metrics.acer(scores, live, types.tolist(), threshold),
+    }
