@@ -18,7 +18,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 if TYPE_CHECKING:
     from dtda.app.sources import Source
 
-CLOSE_S = 2.0  # a thread that is still stuck in a driver then is left to end, and release, by itself
+CLOSE_S = 1.9  # a thread that is still stuck in a driver then is left to end, and release, by itself
 WARM_UP = 12  # frames before the target of a seek while paused: enough for the decision to settle
 
 

@@ -14,7 +14,7 @@ from dtda.app.menus import Menus
 from dtda.app.messages import MessageBar
 from dtda.app.picture import PictureView
 from dtda.app.records import Notice, PlayerState
-from dtda.app.session import Session
+from dtda.app.session import CLOSE_S, Session
 from dtda.app.status import StatusLine
 from dtda.app.timeline import Timeline
 from dtda.app.transport import TransportBar
@@ -41,6 +41,11 @@ def user_settings() -> QSettings:
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "dtda", "dtda-demo")
 
 
+def _words(value: object) -> list[str]:
+    """A list as QSettings gives it back: one word comes as a string, none as None."""
+    return [value] if isinstance(value, str) else [str(word) for word in value] if isinstance(value, list) else []
+
+
 class MainWindow(QMainWindow):
     """session: not started yet; the window starts it after its first paint and closes it.
 
@@ -62,6 +67,7 @@ class MainWindow(QMainWindow):
         self._spec = spec or "?" + str(settings.value("source/camera", ""))
         self._info: EngineInfo | None = None
         self._loading = True
+        self._threshold = session.processor.choice.threshold
         self._selected: int | None = None
         self._take = -1
         self._age_from: float | None = None
@@ -118,6 +124,9 @@ class MainWindow(QMainWindow):
         layout.addWidget(self.transport)
         layout.addWidget(self.status)
         self.setCentralWidget(whole)
+        hidden = _words(self._settings.value("view/hidden"))
+        for name, panel in self.panels().items():
+            panel.setHidden(name in hidden)
         self.menus = Menus(self)
         self.faces.selected.connect(self._select)
         self.picture.clicked.connect(self._select)
@@ -156,6 +165,7 @@ class MainWindow(QMainWindow):
             "view/left": self._left.saveState(),
             "view/across": self._across.saveState(),
             "view/theme": self.theme_choice,
+            "view/hidden": [name for name, panel in self.panels().items() if panel.isHidden()],
             "play/speed": state.speed,
             "play/loop": state.loop,
         }.items():
@@ -175,11 +185,11 @@ class MainWindow(QMainWindow):
 
     def _on_woken(self) -> None:
         player, processor = self.session.player, self.session.processor
-        for notice in self.session.notices():
-            self._tell(notice)
         state = player.state
         if state.take != self._take:
             self._on_take(state)
+        for notice in self.session.notices():
+            self._tell(notice)
         if (processor.info, processor.loading) != (self._info, self._loading):
             self._on_engine(processor.info, processor.loading)
         self.transport.show_state(state)
@@ -201,13 +211,13 @@ class MainWindow(QMainWindow):
         """Another source or clip, or a jump within it."""
         before, self._take = self._shown, state.take
         self._shown = (state.title, state.clip)
-        if before != self._shown:
+        if before != self._shown or state.live:  # the times of a camera that came back start again
             self.timeline.start_clip(state)
             clip = state.clips[state.clip] if state.clips else ""
             title = state.title if len(state.clips) < 2 else f"{state.title}: {clip}"
             self.setWindowTitle(f"{title} – {NAME}" if title else NAME)
-            self.messages.clear("end")
             self._remember(state)
+        self.messages.clear("end")
         self.session.processor.tally.rest()
 
     _shown: tuple[str, int] = ("", -1)
@@ -225,18 +235,17 @@ class MainWindow(QMainWindow):
             )
 
     def _on_engine(self, info: EngineInfo | None, loading: bool) -> None:
-        first = info is not None and self._info is None
         changed = info is not None and info != self._info
         self._info, self._loading = info, loading
         self.status.show_engine(info, self.session.processor.detector_name, loading)
         self._show_threshold()
         self.timeline.load()
-        if changed and not (first and self.picture.observation is None):
+        if changed:
             self.session.player.refresh()
 
     def _show_threshold(self) -> None:
         info = self._info
-        own = self.session.processor.choice.threshold
+        own = self._threshold
         if info is None:
             self.timeline.set_threshold(None, "")
         elif own is None:
@@ -319,8 +328,7 @@ class MainWindow(QMainWindow):
             self.open(path)
 
     def recent(self) -> list[str]:
-        value = self._settings.value("source/recent", [])
-        return [value] if isinstance(value, str) else [str(spec) for spec in value or []]  # type: ignore[attr-defined]
+        return _words(self._settings.value("source/recent"))
 
     def cameras(self) -> list[tuple[int, str]]:
         from dtda.app.streams import cameras
@@ -339,10 +347,11 @@ class MainWindow(QMainWindow):
 
     def use_threshold(self, threshold: float | None) -> None:
         """None: the student's own."""
+        self._threshold = threshold
         self.session.processor.use_threshold(threshold)
         self._settings.setValue("engine/threshold", "" if threshold is None else threshold)
         self.session.player.refresh()
-        QTimer.singleShot(2 * TICK_MS, self, self._show_threshold)
+        self._show_threshold()
 
     def explain_tensorrt(self) -> None:
         self._tell(Notice("warn", texts.NO_TENSORRT, "tensorrt"))
@@ -392,13 +401,16 @@ class MainWindow(QMainWindow):
     def dropEvent(self, event: QDropEvent) -> None:
         data = event.mimeData()
         url = data.urls()[0] if data.hasUrls() else QUrl(data.text().strip())
+        if len(data.urls()) > 1:
+            self._tell(Notice("info", "Only the first was opened; drop a folder to play several.", "drop"))
         event.acceptProposedAction()
         self.open(os.path.normpath(url.toLocalFile()) if url.isLocalFile() else url.toString() or data.text().strip())
 
     def closeEvent(self, event: QCloseEvent) -> None:
+        deadline = time.monotonic() + CLOSE_S
         self._save()
         self._timer.stop()
         self.session.woken.disconnect(self._on_woken)
         self.session.close()
-        self.timeline.close_down(1.0)
+        self.timeline.close_down(max(0.0, deadline - time.monotonic()))
         event.accept()
