@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
+
 from dtda.core.decide import Decider
 from dtda.core.preprocess import CropRule, crop
 from dtda.core.quality import QualityGate
 from dtda.core.track import Tracker
 from dtda.core.types import AlignedFace, Face, Floats, Frame, Image, Observation
 from dtda.engines.base import Detector, Engine
+
+if TYPE_CHECKING:
+    from dtda.app.sources import Source
 
 MIN_FRAMES = 3  # scored frames before the first verdict on a face
 
@@ -110,33 +115,36 @@ class Stopwatch:
         self.ms[stage] = self.ms.get(stage, 0.0) + (time.perf_counter() - start) * 1e3
 
 
-def tour() -> None:
-    """Run the first frames of the sample through the pipeline and print what goes by."""
-    from dtda.app.sources import open_source
-    from dtda.engines.detect import open_detector
-    from dtda.engines.registry import open_engine
-
-    source = open_source("sample")
-    pipeline = Pipeline(open_detector(), open_engine("auto"))
-    say = sys.stdout.write
-    say(f"source    {type(source).__name__}: {', '.join(source.clips)}\n")
-    say(f"detector  {pipeline.detector.name}\nengine    {pipeline.engine.info}\n")
-    for _ in range(8):
+def tour(source: Source, pipeline: Pipeline, count: int, write: Callable[[str], object]) -> None:
+    """Run the first frames of a source through the pipeline and write what goes by."""
+    write(f"source    {type(source).__name__}, {source.title}: {', '.join(source.clips)}\n")
+    write(f"detector  {pipeline.detector.name}\nengine    {pipeline.engine.info}\n")
+    for _ in range(count):
         frame = source.read()
         if frame is None:
             break
         seen = pipeline.process(frame)
-        say(f"\nframe {frame.index} at {frame.t:.3f} s   {frame.bgr.dtype} {list(frame.bgr.shape)} BGR\n")
-        say("  ms      " + "  ".join(f"{stage} {ms:.1f}" for stage, ms in seen.stage_ms.items()) + "\n")
+        write(f"\nframe {frame.index} at {frame.t:.3f} s: {frame.bgr.dtype} {list(frame.bgr.shape)} BGR\n")
+        write("  ms      " + ", ".join(f"{stage} {ms:.2f}" for stage, ms in seen.stage_ms.items()) + "\n")
         for face, verdict in zip(seen.aligned, seen.verdicts, strict=True):
             chip = "refused" if face.chip is None else f"{face.chip.dtype} {list(face.chip.shape)} RGB"
             label = " ".join([verdict.label.name, *(f"({reason.value})" for reason in verdict.reasons)])
-            say(f"  face    track {verdict.track}, box {face.face.box.round().astype(int).tolist()}, chip {chip}\n")
-            say(f"  quality {face.quality}\n")
-            say(f"  verdict {label}, p_frame {verdict.p_frame:.3f}, p_live {verdict.p_live:.3f}\n")
-    pipeline.close()
+            write(f"  face    track {verdict.track}, box {face.face.box.round().astype(int).tolist()}, chip {chip}\n")
+            write(f"  quality {face.quality}\n")
+            write(f"  verdict {label}, p_frame {verdict.p_frame:.3f}, p_live {verdict.p_live:.3f}\n")
+
+
+def main() -> None:
+    from dtda.app.sources import open_source
+    from dtda.engines.detect import open_detector
+    from dtda.engines.registry import open_engine
+
+    pipeline = Pipeline(open_detector(), open_engine("auto"))
+    source = open_source("sample")
+    tour(source, pipeline, 8, sys.stdout.write)
     source.close()
+    pipeline.close()
 
 
 if __name__ == "__main__":
-    tour()
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dtda.app.pipeline import Pipeline
@@ -48,8 +49,14 @@ class _Track:
     refusals: Counter[str] = field(default_factory=Counter)
 
 
-def score_clip(source: Source, pipeline: Pipeline, every: int = 1, keep_sightings: bool = False) -> ClipScore:
-    """Run the current clip of a source to its end. every: look at each such frame only.
+def score_clip(
+    source: Source,
+    pipeline: Pipeline,
+    every: int = 1,
+    keep_sightings: bool = False,
+    on_frame: Callable[[], object] = lambda: None,
+) -> ClipScore:
+    """Run the current clip of a source to its end. every: look at each such frame only. on_frame: called for each.
 
     Raises DtdaError when the clip cannot be read.
     """
@@ -58,6 +65,7 @@ def score_clip(source: Source, pipeline: Pipeline, every: int = 1, keep_sighting
     sightings: list[Sighting] = []
     frames = 0
     while (frame := source.read()) is not None:
+        on_frame()
         if frame.index % every:
             continue
         frames += 1

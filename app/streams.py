@@ -102,6 +102,7 @@ class StreamSource:
         self._closing = threading.Event()
         self._ended = False
         self._failure: str | None = None
+        self._started = False
         self._thread = threading.Thread(target=self._run, args=(refusal,), name="stream", daemon=True)
         self._thread.start()
         if not self._opened.wait(OPEN_SECONDS):
@@ -111,16 +112,19 @@ class StreamSource:
             raise DtdaError(self._failure)
 
     def read(self) -> Frame | None:
+        patience = self._silence if self._started else OPEN_SECONDS  # cameras take long over their first picture
         try:
-            return self._frames.get(self._silence)
+            frame = self._frames.get(patience)
         except queue.Empty:
             raise DtdaError(
-                f"{self.title}: no new picture for {self._silence:.0f} seconds; it was unplugged, covered or froze."
+                f"{self.title}: no new picture for {patience:.0f} seconds; it was unplugged, covered or froze."
             ) from None
         except Closed:
             if self._ended:
                 return None
             raise DtdaError(self._failure or f"{self.title}: the source is closed.") from None
+        self._started = True
+        return frame
 
     def seek(self, index: int) -> None:
         raise ValueError("a live source cannot be sought")

@@ -18,7 +18,8 @@ class Engine(Protocol):
         """P(live) of each chip.
 
         chips: uint8 [N, S, S, 3] RGB as `preprocess.crop` makes them, S = info.size, N >= 0. Returns a fresh
-        float32 [N] in [0, 1]. Raises ValueError on other shapes or dtypes and after `close`.
+        float32 [N] in [0, 1]. Raises ValueError on other shapes or dtypes and after `close`,
+        DtdaError when the graph fails or returns no probabilities.
         """
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ def open_engine(path: Path, provider: str = "auto") -> OrtEngine:
 
 def open_session(model: Path | bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
     """A session on exactly the provider asked for. model: an ONNX file, or its bytes. Raises DtdaError."""
+    onnxruntime.disable_telemetry_events()  # nothing leaves the machine, on Windows either
     if provider not in _PROVIDERS:
         raise DtdaError(f"{provider} is not a provider; {', '.join(_PROVIDERS)} are.")
     wanted = _PROVIDERS[provider]
@@ -77,12 +78,7 @@ class OrtEngine:
             sha256=sidecar.sha256,
             notes=tuple(sidecar.notes),
         )
-        try:
-            self.infer(np.zeros((1, sidecar.size, sidecar.size, 3), np.uint8))  # a broken graph fails now, not later
-        except ValueError as error:
-            raise DtdaError(
-                f"{path} does not run as a student ({error}); export it again with `dtda export`."
-            ) from error
+        self.infer(np.zeros((1, sidecar.size, sidecar.size, 3), np.uint8))  # a broken graph fails now, not later
 
     def infer(self, chips: Image) -> Floats:
         check_chips(chips, self.info.size)
@@ -92,15 +88,17 @@ class OrtEngine:
             return np.empty(0, np.float32)
         batch = np.ascontiguousarray(chips.transpose(0, 3, 1, 2))
         try:
-            (p_live,) = self._session.run(["p_live"], {"image": batch})
+            p_live = np.asarray(self._session.run(["p_live"], {"image": batch})[0])
         except Exception as error:  # as above
-            raise ValueError(str(error).strip().splitlines()[0]) from error
-        p_live = np.asarray(p_live)
+            raise self._failure(str(error).strip().splitlines()[0]) from error
         if p_live.shape != (len(chips),):
-            raise ValueError(f"the graph returned shape {list(p_live.shape)} for {len(chips)} chips")
+            raise self._failure(f"it returned shape {list(p_live.shape)} for {len(chips)} faces")
         if not np.all((p_live >= 0) & (p_live <= 1)):
-            raise ValueError("the graph returned values outside [0, 1]: it was exported without its sigmoid")
+            raise self._failure("it returned values outside [0, 1], as without its sigmoid")
         return p_live
+
+    def _failure(self, what: str) -> DtdaError:
+        return DtdaError(f"{self.info.path} does not work as a student ({what}); export it again with `dtda export`.")
 
     def close(self) -> None:
         self._session = None

@@ -110,7 +110,7 @@ def test_sidecar_of_another_size_is_refused(make_student: Callable[..., Path], t
 def test_values_that_are_no_probabilities_are_refused(make_student: Callable[..., Path], tmp_path: Path) -> None:
     model = make_student(tmp_path, gain=2.0)
     engine = open_engine(model)
-    with pytest.raises(ValueError, match="sigmoid"):
+    with pytest.raises(DtdaError, match="sigmoid"):
         engine.infer(np.full((1, 64, 64, 3), 255, np.uint8))
 
 

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dtda.app.pipeline import Pipeline
+from dtda.app.pipeline import Pipeline, tour
+from dtda.app.sources import open_source
 from dtda.core.types import Face, Frame, Image, Label, Reason
 from dtda.engines.base import Detector
 from dtda.engines.detect import open_detector
@@ -102,6 +103,17 @@ def test_uhd_frame(pipeline: Pipeline, astronaut: Image) -> None:
     for frame in frames(large, 2):
         (verdict,) = pipeline.process(frame).verdicts
         assert verdict.scored
+
+
+def test_the_tour_names_every_stage(pipeline: Pipeline, clip: Path) -> None:
+    lines: list[str] = []
+    tour(open_source(str(clip)), pipeline, 6, lines.append)
+    text = "".join(lines)
+    assert text.count("\nframe ") == 6
+    assert "uint8 [480, 640, 3] BGR" in text
+    assert "uint8 [64, 64, 3] RGB" in text
+    for stage in ("detect", "track", "quality", "align", "infer", "decide"):
+        assert f"{stage} " in text
 
 
 class Closing:

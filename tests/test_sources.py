@@ -71,7 +71,7 @@ def test_times_fall_back_to_the_index(numbered: Path, monkeypatch: pytest.Monkey
     assert times == pytest.approx([i / 10 for i in range(10)])
 
 
-def test_rotation_metadata_is_honoured(tmp_path: Path, astronaut: Image) -> None:
+def test_rotation_of_a_picture_is_honoured(tmp_path: Path, astronaut: Image) -> None:
     path = tmp_path / "phone.jpg"
     exif = Picture.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
@@ -79,6 +79,17 @@ def test_rotation_metadata_is_honoured(tmp_path: Path, astronaut: Image) -> None
     frame = open_source(str(path)).read()
     assert frame is not None
     assert frame.bgr.shape == (640, 480, 3)
+
+
+def test_rotation_of_a_video_is_honoured(numbered: Path) -> None:
+    import imageio_ffmpeg
+
+    turned = numbered.with_name("turned.mp4")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-display_rotation", "90", "-i", numbered, "-c", "copy", turned]
+    subprocess.run(command, check=True, capture_output=True)
+    frame = open_source(str(turned)).read()
+    assert frame is not None
+    assert frame.bgr.shape == (64, 48, 3)
 
 
 def test_picture_is_a_clip_of_one_frame(tmp_path: Path, astronaut: Image) -> None:

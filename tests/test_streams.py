@@ -22,9 +22,10 @@ pytestmark = pytest.mark.timeout(20)
 class FakeCamera:
     """A capture at about 100 fps that misbehaves after some frames."""
 
-    def __init__(self, mishap: str = "", after: int = 5) -> None:
+    def __init__(self, mishap: str = "", after: int = 5, delay: float = 0.0) -> None:
         self.mishap = mishap
         self.after = after
+        self.delay = delay
         self.count = 0
         self.released = threading.Event()
         self.unblock = threading.Event()
@@ -36,7 +37,7 @@ class FakeCamera:
         return 30.0 if prop == cv2.CAP_PROP_FPS else 0.0
 
     def read(self) -> tuple[bool, Image | None]:
-        time.sleep(0.01)
+        time.sleep(0.01 if self.count else self.delay)
         self.count += 1
         if self.count > self.after and self.mishap == "hangs":
             self.unblock.wait()
@@ -89,6 +90,13 @@ def test_a_camera_that_is_gone_raises(mishap: str, message: str) -> None:
     camera.unblock.set()
     source.close()
     assert camera.released.wait(1)
+
+
+def test_the_first_picture_may_take_longer_than_the_others() -> None:
+    camera = FakeCamera(delay=0.5)
+    source = source_of(camera, silence=0.2)
+    assert source.read() is not None
+    source.close()
 
 
 def test_close_returns_although_the_driver_hangs() -> None:

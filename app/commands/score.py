@@ -126,11 +126,16 @@ def finite(spec: str) -> str:
 
 
 def score_input(opener: Callable[[], Source], pipeline: Pipeline, args: argparse.Namespace) -> ClipScore:
+    from tqdm import tqdm
+
     from dtda.app.scoring import score_clip
 
     source = opener()
     try:
-        return score_clip(source, pipeline, args.every, keep_sightings=args.frames)
+        with tqdm(
+            total=source.length, desc=source.title, unit="frame", leave=False, disable=not sys.stderr.isatty()
+        ) as bar:
+            return score_clip(source, pipeline, args.every, args.frames, bar.update)
     finally:
         source.close()
 
