@@ -23,6 +23,9 @@ def open_sample() -> FileSource:
     return FileSource("sample", sample.CLIPS, rendering.path, rendering.stop)
 
 
+_one_at_a_time = threading.Lock()  # a sample that is opened again waits for the clip begun before, and finds it
+
+
 class Rendering:
     """Renders missing clips one after another in a background thread; `path(i)` waits only for clip i."""
 
@@ -59,10 +62,12 @@ class Rendering:
                 future.set_exception(error)
 
     def _rendered(self, name: str) -> Path:
-        path = self._folder / f"{name}.mp4"
-        if not path.is_file():
+        path = self._folder / f"{name}.avi"
+        with _one_at_a_time:
+            if path.is_file():
+                return path
             self._folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{name}.{os.getpid()}.mp4")
+            part = path.with_name(f".{os.getpid()}-{path.name}")
             try:
                 self._render(name, part)
                 part.replace(path)

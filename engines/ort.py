@@ -26,7 +26,6 @@ def open_engine(path: Path, provider: str = "auto") -> OrtEngine:
 
 def open_session(model: Path | bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
     """A session on exactly the provider asked for. model: an ONNX file, or its bytes. Raises DtdaError."""
-    onnxruntime.disable_telemetry_events()  # nothing leaves the machine, on Windows either
     if provider not in _PROVIDERS:
         raise DtdaError(f"{provider} is not a provider; {', '.join(_PROVIDERS)} are.")
     wanted = _PROVIDERS[provider]

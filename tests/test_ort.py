@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,3 +140,12 @@ def test_a_silent_fallback_to_the_cpu_is_refused(student: Path, monkeypatch: pyt
 def test_unknown_provider(student: Path) -> None:
     with pytest.raises(DtdaError, match="not a provider"):
         open_engine(student, "tpu")
+
+
+def test_onnxruntime_leaves_no_device_id_behind(student: Path, tmp_path: Path) -> None:
+    """It keeps one below the cache folder, for its telemetry, unless that is off."""
+    code = f"from dtda.engines.registry import open_engine; open_engine({str(student)!r})"
+    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "USERPROFILE", "LOCALAPPDATA"), str(tmp_path))
+    clean = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=clean | places)
+    assert list(tmp_path.rglob("*")) == []

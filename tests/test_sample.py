@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from dtda.app.sample import Rendering
+from dtda.app.sources import open_source
 from dtda.core.errors import DtdaError
+from dtda.engines.detect import open_detector
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -31,11 +33,11 @@ def test_a_clip_waits_only_for_itself_and_is_kept(write_clip: Callable[..., Path
     renderer = Renderer(write_clip)
     rendering = Rendering(tmp_path / "cache", ["live", "print"], renderer)
     renderer.go["live"].set()
-    assert rendering.path(0).name == "live.mp4"
+    assert rendering.path(0).name == "live.avi"
     assert renderer.rendered == ["live"]
     renderer.go["print"].set()
     assert rendering.path(1).stat().st_size > 0
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["live.mp4", "print.mp4"]
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["live.avi", "print.avi"]
     again = Rendering(tmp_path / "cache", ["live", "print"], renderer)
     assert again.path(1).is_file()
     assert renderer.rendered == ["live", "print"]
@@ -60,3 +62,27 @@ def test_stopping_cancels_what_has_not_begun(write_clip: Callable[..., Path], tm
     with pytest.raises(DtdaError, match="closed"):
         rendering.path(1)
     assert "print" not in renderer.rendered
+
+
+def test_opened_twice_at_once_it_is_rendered_once(write_clip: Callable[..., Path], tmp_path: Path) -> None:
+    renderer = Renderer(write_clip)
+    first, second = (Rendering(tmp_path, ["live"], renderer) for _ in range(2))
+    renderer.go["live"].set()
+    assert first.path(0) == second.path(0)
+    assert renderer.rendered == ["live"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_real_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *args, **kwargs: str(tmp_path))
+    source = open_source("sample")
+    assert source.clips == ("live", "print", "screen")
+    for clip in range(3):
+        source.select(clip)
+        frames = list(iter(source.read, None))
+        assert len(frames) == source.length
+        assert frames[0].bgr.shape == (480, 640, 3)
+        assert len(open_detector().detect(frames[5].bgr)) == 1
+    source.close()
+    assert capfd.readouterr() == ("", "")
