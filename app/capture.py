@@ -90,7 +90,7 @@ class Player(threading.Thread):
         self._order("speed", lambda: self._set(speed=min(max(speed, SPEEDS[0]), SPEEDS[-1])))
 
     def set_loop(self, loop: bool) -> None:
-        self._order("loop", lambda: self._set(loop=loop))
+        self._order("loop", partial(self._set_loop, loop))
 
     def notices(self) -> list[Notice]:
         """The notices since the last call."""
@@ -220,7 +220,7 @@ class Player(threading.Thread):
         """Open a source; when that fails, the one that plays goes on, unless it holds the same device."""
         self._set(opening=True)
         try:
-            spec = self._resolve(spec)
+            wish, spec = spec, self._resolve(spec)
             if spec.startswith("camera") and self._source is not None and self.state.live:
                 self._source.close()
                 self._source = None
@@ -233,6 +233,8 @@ class Player(threading.Thread):
         if self._source is not None:
             self._source.close()
         self._source = new
+        if spec == "sample" != wish:  # nobody asked for it and it lasts seconds: it goes on until told otherwise
+            self.state = replace(self.state, loop=True)
         self.state = replace(self.state, playing=True, dropped=0, opening=False, vanished=False, spec=spec)
         self._new_take()
 
@@ -270,6 +272,11 @@ class Player(threading.Thread):
         self._set(playing=True)
         if self.state.ended and not self.state.live:
             self._select(0)
+
+    def _set_loop(self, loop: bool) -> None:
+        self._set(loop=loop)
+        if loop and self.state.ended:
+            self._play()
 
     def _select(self, clip: int) -> None:
         if self._source is None or self.state.live or not 0 <= clip < len(self.state.clips):

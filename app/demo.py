@@ -78,11 +78,12 @@ def _run(args: argparse.Namespace) -> int:
         os.environ.pop(name, None)
     import signal
 
+    from PySide6.QtWidgets import QApplication
+
     from dtda.app import theme as themes
     from dtda.app.session import Session
     from dtda.app.window import MainWindow, user_settings
     from dtda.app.workers import Choice
-    from PySide6.QtWidgets import QApplication
 
     app = QApplication.instance() or QApplication(["dtda-demo"])
     assert isinstance(app, QApplication)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dtda.core.types import Label
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QIcon, QLinearGradient, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
+
+from dtda.core.types import Label
 
 GRID = 24.0
 

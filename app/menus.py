@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dtda.app.theme import THEMES
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu
+
+from dtda.app.theme import THEMES
 
 if TYPE_CHECKING:
     from dtda.app.window import MainWindow

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dtda.app import icons
-from dtda.app.records import Notice
-from dtda.app.theme import Theme
 from PySide6.QtCore import QRectF, QSize, Qt, QTimer
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from dtda.app import icons
+from dtda.app.records import Notice
+from dtda.app.theme import Theme
 
 AT_MOST = 3
 INFO_S = 8.0  # an info goes by itself, warnings and errors stay

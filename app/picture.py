@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from PySide6.QtCore import QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
 from dtda.app import theme as themes
 from dtda.app.icons import bold, draw_mark
 from dtda.app.theme import Theme
 from dtda.core.types import Label, Observation, Verdict
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QSizePolicy, QWidget
 
 GAP = 4.0  # pixels between a box and its tag, and inside tags
 
@@ -120,7 +121,9 @@ class PictureView(QWidget):
         font.setPointSizeF(min(max(self.target().width() / 62, 7.0), 1.3 * font.pointSizeF()))
         taken: list[QRectF] = []  # largest faces first: their tags get the best places
         for verdict in sorted(verdicts, key=lambda v: -v.face.width):
-            taken.append(_Tag(verdict, font, self._box(verdict)).paint(painter, self.target(), taken))
+            taken.append(
+                _Tag(verdict, font, self._box(verdict), len(verdicts) > 1).paint(painter, self.target(), taken)
+            )
 
     def _paint_box(self, painter: QPainter, verdict: Verdict) -> None:
         box = self._box(verdict)
@@ -136,13 +139,14 @@ class PictureView(QWidget):
 class _Tag:
     """The label of one face: id, sign, verdict and score, and below them the reason."""
 
-    def __init__(self, verdict: Verdict, font: QFont, box: QRectF) -> None:
+    def __init__(self, verdict: Verdict, font: QFont, box: QRectF, crowded: bool) -> None:
         self.verdict, self.box = verdict, box
         self.font, self.strong = font, bold(font)
         score = "" if verdict.p_live != verdict.p_live else f"{verdict.p_live:.2f}"
         name = themes.NAMES[verdict.label]
-        # Small faces stand close together: theirs leave out the word, the sign says it too.
-        self.words = " ".join(filter(None, [name, score])) if box.width() >= 84 else score or name
+        # Small faces stand close together: their tags leave out the word, which the sign says too.
+        short = crowded and box.width() < 84 and score
+        self.words = score if short else " ".join(filter(None, [name, score]))
         self.reasons = ", ".join(reason.value for reason in verdict.reasons)
         strong, plain = QFontMetricsF(self.strong), QFontMetricsF(font)
         self.line = strong.height()

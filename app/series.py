@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
 from dtda.core.types import Observation
 
 WINDOW_S = 20.0  # what is kept, and shown, of a live source

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import QObject, Qt, Signal
+
 from dtda.app.capture import Player
 from dtda.app.mailbox import Closed, Mailbox
 from dtda.app.records import Notice, Shot
 from dtda.app.workers import Choice, Parts, Processor, real_parts
 from dtda.core.types import Observation
-from PySide6.QtCore import QObject, Qt, Signal
 
 if TYPE_CHECKING:
     from dtda.app.sources import Source

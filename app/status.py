@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dtda.app.records import PlayerState
-from dtda.app.tally import Tally
-from dtda.core.types import EngineInfo
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
+
+from dtda.app.records import PlayerState
+from dtda.app.tally import Tally
+from dtda.core.types import EngineInfo
 
 STAGES = ("detect", "track", "quality", "align", "infer", "decide")
 PRIVACY = "Nothing is recorded"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dtda.core.types import Label
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication
+
+from dtda.core.types import Label
 
 THEMES = ("auto", "light", "dark")
 NAMES = {Label.LIVE: "LIVE", Label.SPOOF: "SPOOF", Label.CANNOT_TELL: "CANNOT TELL"}

@@ -6,13 +6,14 @@ import importlib
 import threading
 from typing import Any
 
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
+
 from dtda.app.records import PlayerState
 from dtda.app.series import ScoreSeries
 from dtda.app.theme import Theme, track_color
 from dtda.core.types import Observation
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
 
 # Cycled with the colours, so that two faces differ by more than hue.
 DASHES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine)
@@ -47,6 +48,11 @@ class Timeline(QWidget):
     @property
     def series(self) -> ScoreSeries:
         return self._series
+
+    @property
+    def ready(self) -> bool:
+        """Whether the plot is there."""
+        return self._plot is not None
 
     def load(self) -> None:
         """Import pyqtgraph in a thread; `refresh` builds the plot once it is there."""

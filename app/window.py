@@ -6,6 +6,19 @@ import os
 import time
 from pathlib import Path
 
+from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QInputDialog,
+    QMainWindow,
+    QMessageBox,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
 from dtda.app import texts
 from dtda.app import theme as themes
 from dtda.app.faces import CropInspector, FacePanel
@@ -19,18 +32,6 @@ from dtda.app.status import StatusLine
 from dtda.app.timeline import Timeline
 from dtda.app.transport import TransportBar
 from dtda.core.types import EngineInfo, Observation
-from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import (
-    QApplication,
-    QFileDialog,
-    QInputDialog,
-    QMainWindow,
-    QMessageBox,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
 
 NAME = "DTDA liveness"
 TICK_MS = 125  # status line and timeline; the picture comes with each frame
@@ -167,7 +168,7 @@ class MainWindow(QMainWindow):
             "view/theme": self.theme_choice,
             "view/hidden": [name for name, panel in self.panels().items() if panel.isHidden()],
             "play/speed": state.speed,
-            "play/loop": state.loop,
+            **({} if state.spec == "sample" else {"play/loop": state.loop}),
         }.items():
             self._settings.setValue(key, value)
         self._settings.sync()

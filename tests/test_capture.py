@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+
 from dtda.app import capture
 from dtda.app.capture import Player
 from dtda.app.mailbox import Mailbox
@@ -221,6 +222,26 @@ def test_loop_starts_again_after_the_last_clip(start: Start) -> None:
     player.set_loop(True)
     assert [(s.frame.clip, s.frame.index) for s in (box.get(2) for _ in range(6))][3:] == [("b", 1), ("a", 0), ("a", 1)]
     assert player.notices() == []
+
+
+def test_turning_loop_on_after_the_end_plays_again(start: Start) -> None:
+    player, box = start(Clips({"a": 2}))
+    take(box, 2)
+    until(lambda: player.state.ended)
+    player.set_loop(True)
+    assert take(box, 3) == [0, 1, 0]
+
+
+def test_the_sample_goes_on_only_where_it_stands_in_for_a_camera() -> None:
+    for wish, loops in (("?", True), ("sample", False)):
+        box: Mailbox[Shot] = Mailbox()
+        player = Player(box, lambda spec: Clips({"a": 5}), resolve=lambda wish: "sample")
+        player.start()
+        player.open(wish)
+        take(box, 1)
+        assert player.state.loop is loops
+        player.stop()
+        player.join(2)
 
 
 def test_next_and_previous_clip_go_round(start: Start) -> None:

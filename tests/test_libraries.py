@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from dtda.app import libraries
 from dtda.app.libraries import APT, problem
 

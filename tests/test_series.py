@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from dtda.app.series import COLUMNS, LIVE_POINTS, MAX_TRACKS, WINDOW_S, ScoreSeries
 from dtda.core.types import Face, Frame, Label, Observation, Verdict
 

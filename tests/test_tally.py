@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+
 from dtda.app.tally import Tally
 from dtda.core.types import Face, Frame, Label, Observation, Verdict
 

@@ -16,6 +16,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, QSettings, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
 from dtda.app import capture
 from dtda.app.session import Session
 from dtda.app.window import MainWindow
@@ -32,10 +37,6 @@ from dtda.core.types import (
     Reason,
     Verdict,
 )
-from PySide6.QtCore import QMimeData, QPoint, QPointF, QSettings, Qt, QUrl
-from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QApplication
-from pytestqt.qtbot import QtBot
 
 if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -355,7 +356,7 @@ def test_the_threshold_line_changes_the_threshold_and_is_kept(show: Show, qtbot:
 def test_the_plot_follows_and_a_click_seeks(show: Show, qtbot: QtBot) -> None:
     window = show(FakeSource(20_000))
     timeline = window.timeline
-    qtbot.waitUntil(lambda: timeline._plot is not None and len(timeline._curves) == 3, timeout=10_000)
+    qtbot.waitUntil(lambda: timeline.ready and len(timeline._curves) == 3, timeout=10_000)
     sought: list[int] = []
     timeline.sought.connect(sought.append)
     view = timeline._plot.getPlotItem().vb
@@ -385,7 +386,7 @@ def test_settings_are_restored(show: Show, qtbot: QtBot) -> None:
 
 def test_themes_switch_while_running(show: Show, qtbot: QtBot) -> None:
     window = show(FakeSource(live=True))
-    qtbot.waitUntil(lambda: window.timeline._plot is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: window.timeline.ready, timeout=10_000)
     shades = {}
     for name in ("light", "dark"):
         window.use_theme(name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from dtda.app.mailbox import Mailbox
 from dtda.app.records import Shot
 from dtda.app.workers import Choice, Parts, Processor
