@@ -57,6 +57,8 @@ def open_source(spec: str) -> Source:
 
     Raises DtdaError with the way out. Takes at most 5 s, except that the first use of "sample" renders its first clip.
     """
+    if not spec:
+        raise DtdaError("No source is named; name camera, sample, a file, a folder or a URL.")
     if spec == "sample":
         from dtda.app.sample import open_sample
 
@@ -224,6 +226,8 @@ def _open_file(path: Path) -> _Video | _Picture:
     suffix = path.suffix.lower()
     if suffix not in VIDEOS + PICTURES:
         raise DtdaError(f"{path}: {suffix or 'a file without a suffix'} is not a type that is read; {_types()} are.")
+    if not os.access(path, os.R_OK):
+        raise DtdaError(f"{path}: this file may not be read by you; change its permissions or copy it.")
     if path.stat().st_size == 0:
         raise DtdaError(f"{path}: the file is empty (0 bytes); copy it again.")
     return _Picture(path) if suffix in PICTURES else _Video(path)

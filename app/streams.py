@@ -117,7 +117,7 @@ class StreamSource:
             frame = self._frames.get(patience)
         except queue.Empty:
             raise DtdaError(
-                f"{self.title}: no new picture for {patience:.0f} seconds; it was unplugged, covered or froze."
+                f"{self.title}: no new picture for {patience:.0f} seconds: the camera or the connection is gone or frozen."
             ) from None
         except Closed:
             if self._ended:
@@ -150,6 +150,8 @@ class StreamSource:
             self._deliver(capture, capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
         except Closed:
             pass
+        except cv2.error as error:
+            self._failure = f"{self.title}: the driver failed ({error.err}); plug the camera in again."
         finally:
             self._opened.set()
             self._frames.close()

@@ -171,6 +171,7 @@ def bad_inputs(folder: Path) -> Iterator[tuple[str, str]]:
     yield str(folder / "text.png"), "not a readable PNG"
     yield str(folder / "notes.txt"), r"\.txt is not a type that is read"
     yield str(folder / "noname"), "without a suffix"
+    yield "", "No source is named"
     yield "gopher://example.org/a.mp4", "gopher:// is not"
     yield "camera:first", "camera:N"
     yield "camera:97", "no camera"
@@ -209,6 +210,12 @@ def test_a_container_with_damaged_pictures_is_refused_when_read(
 class Undecodable:
     def read(self) -> tuple[bool, None]:
         return False, None
+
+
+def test_a_file_without_permission_is_refused(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    with pytest.raises(DtdaError, match="may not be read"):
+        open_source(str(numbered))
 
 
 def test_silent_server_does_not_hang() -> None:

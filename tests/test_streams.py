@@ -41,6 +41,8 @@ class FakeCamera:
         self.count += 1
         if self.count > self.after and self.mishap == "hangs":
             self.unblock.wait()
+        if self.count > self.after and self.mishap == "raises":
+            cv2.resize(np.zeros((0, 0), np.uint8), (1, 1))
         if self.count > self.after and self.mishap == "fails":
             return False, None
         shown = min(self.count, self.after) if self.mishap == "repeats" else self.count
@@ -79,7 +81,13 @@ def test_newest_frame_wins_and_indices_show_the_gap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mishap", "message"), [("hangs", "no new picture"), ("repeats", "no new picture"), ("fails", "stopped sending")]
+    ("mishap", "message"),
+    [
+        ("hangs", "no new picture"),
+        ("repeats", "no new picture"),
+        ("fails", "stopped sending"),
+        ("raises", "the driver failed"),
+    ],
 )
 def test_a_camera_that_is_gone_raises(mishap: str, message: str) -> None:
     camera = FakeCamera(mishap)
