@@ -53,7 +53,7 @@ class Player(threading.Thread):
         self._wake = threading.Condition()
         self._commands: deque[tuple[str, Callable[[], None]]] = deque()
         self._notices: deque[Notice] = deque(maxlen=20)
-        self._stopped = False
+        self._stopped = self._returning = False
         self._due = 0.0  # perf_counter() of the next frame
 
     # -- for any thread -------------------------------------------------------------------------------------------
@@ -189,6 +189,9 @@ class Player(threading.Thread):
         frame = self._source.read()
         if frame is not None:
             self.state = replace(self.state, index=frame.index, ended=False)
+            if self._returning:
+                self._returning = False
+                self._tell("info", f"{self._source.title} is back.")
         return frame
 
     def _deliver(self, frame: Frame, shown: bool = True) -> None:
@@ -227,12 +230,12 @@ class Player(threading.Thread):
                 self.state = replace(self.state, title="")
             new = self._opener(spec)
         except Exception as error:
-            self._tell("error", _sentence(error))
+            self._tell("error", _sentence(error), "open")
             self._set(opening=False)
             return
         if self._source is not None:
             self._source.close()
-        self._source = new
+        self._source, self._returning = new, False
         if spec == "sample" != wish:  # nobody asked for it and it lasts seconds: it goes on until told otherwise
             self.state = replace(self.state, loop=True)
         self.state = replace(self.state, playing=True, dropped=0, opening=False, vanished=False, spec=spec)
@@ -244,7 +247,7 @@ class Player(threading.Thread):
             self._source = self._opener(self.state.spec)
         except DtdaError:  # told when it vanished
             return
-        self._tell("info", f"{self._source.title} is back.")
+        self._returning = True  # not told before it has sent a frame
         self.state = replace(self.state, vanished=False)
         self._new_take()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFontMetricsF, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from dtda.app import theme as themes
@@ -63,7 +63,9 @@ class FacePanel(QWidget):
                 card = self._cards[track] = FaceCard(self._theme)
                 card.clicked.connect(self.selected)
                 self._column.insertWidget(sorted(self._cards).index(track) + 1, card)
-            self._cards[track].show_verdict(verdicts[track], track == selected and len(verdicts) > 1)
+            self._cards[track].show_verdict(
+                verdicts[track], track == selected and len(verdicts) > 1, len(verdicts) == 1
+            )
         self._empty.setVisible(not verdicts)
         self._heading.setText(f"Faces  ({len(verdicts)})" if verdicts else "Faces")
 
@@ -77,22 +79,23 @@ class FaceCard(QWidget):
         super().__init__()
         self._theme = theme
         self._verdict: Verdict | None = None
-        self._selected = False
+        self._selected = self._large = False
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
-        line = self.fontMetrics().height()
         reason = self._verdict is not None and bool(self._verdict.reasons)
-        return QSize(200, 2 * PAD + line + 16 + (line + 4 if reason else 0))
+        line = round(QFontMetricsF(self._strong()).height())
+        return QSize(200, 2 * PAD + line + 16 + (self.fontMetrics().height() + 4 if reason else 0))
 
     def set_theme(self, theme: Theme) -> None:
         self._theme = theme
         self.update()
 
-    def show_verdict(self, verdict: Verdict, selected: bool) -> None:
-        taller = self._verdict is None or bool(self._verdict.reasons) != bool(verdict.reasons)
-        self._verdict, self._selected = verdict, selected
-        if taller:
+    def show_verdict(self, verdict: Verdict, selected: bool, large: bool) -> None:
+        """selected: its crop is shown. large: it is the only one."""
+        before = self.sizeHint()
+        self._verdict, self._selected, self._large = verdict, selected, large
+        if self.sizeHint() != before:
             self.updateGeometry()
         self.setAccessibleName(f"Face {verdict.track}: {self.text}")
         self.setToolTip(self.text)
@@ -122,38 +125,54 @@ class FaceCard(QWidget):
         painter.setPen(QPen(QColor(theme.accent if self._selected else theme.line), 1))
         painter.setBrush(QColor(theme.surface))
         painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 8, 8)
-        strong = bold(self.font())
-        metrics = QFontMetricsF(strong)
-        line = metrics.height()
-        painter.setFont(strong)
-        number = f"#{verdict.track}"
-        painter.setPen(themes.track_color(verdict.track))
-        painter.drawText(QRectF(PAD, PAD, 80, line), Qt.AlignmentFlag.AlignVCenter, number)
-        x = PAD + metrics.horizontalAdvance(number) + 8
-        draw_mark(painter, QRectF(x, PAD + line * 0.1, line * 0.8, line * 0.8), verdict.label, color)
-        painter.setPen(color)
-        x += line + 3
-        painter.drawText(QRectF(x, PAD, 150, line), Qt.AlignmentFlag.AlignVCenter, themes.NAMES[verdict.label])
-        known = verdict.p_live == verdict.p_live
-        painter.setPen(QColor(theme.text))
-        score = QRectF(0, PAD, self.width() - PAD, line)
-        painter.drawText(score, Qt.AlignmentFlag.AlignRight, f"{verdict.p_live:.2f}" if known else "–")
+        line = self._paint_words(painter, verdict, color)
         bar = QRectF(PAD, PAD + line + 7, self.width() - 2 * PAD, 6)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(theme.raised))
-        painter.drawRoundedRect(bar, 3, 3)
-        if known:
-            painter.setBrush(color)
-            painter.drawRoundedRect(QRectF(bar.x(), bar.y(), max(bar.width() * verdict.p_live, 6), 6), 3, 3)
-        painter.setBrush(QColor(theme.text))
-        painter.drawRect(QRectF(bar.x() + bar.width() * verdict.threshold - 1, bar.y() - 3, 2, 12))
+        self._paint_bar(painter, bar, verdict, color)
         if verdict.reasons:
             painter.setFont(self.font())
             painter.setPen(QColor(theme.muted))
-            row = QRectF(PAD, bar.bottom() + 7, self.width() - 2 * PAD, line)
+            row = QRectF(PAD, bar.bottom() + 7, self.width() - 2 * PAD, self.fontMetrics().height())
             text = ", ".join(reason.value for reason in verdict.reasons)
             text = QFontMetricsF(self.font()).elidedText(text, Qt.TextElideMode.ElideRight, row.width())
             painter.drawText(row, Qt.AlignmentFlag.AlignVCenter, text)
+
+    def _paint_words(self, painter: QPainter, verdict: Verdict, color: QColor) -> float:
+        """Id, sign, verdict and score. Returns the height of the row."""
+        strong = self._strong()
+        metrics = QFontMetricsF(strong)
+        line = metrics.height()
+        middle = Qt.AlignmentFlag.AlignVCenter
+        painter.setFont(strong)
+        number = f"#{verdict.track}"
+        painter.setPen(themes.track_color(verdict.track))
+        painter.drawText(QRectF(PAD, PAD, self.width(), line), middle, number)
+        x = PAD + metrics.horizontalAdvance(number) + 8
+        draw_mark(painter, QRectF(x, PAD + line * 0.1, line * 0.8, line * 0.8), verdict.label, color)
+        painter.setPen(color)
+        x += line + 2
+        painter.drawText(QRectF(x, PAD, self.width(), line), middle, themes.NAMES[verdict.label])
+        painter.setPen(QColor(self._theme.text))
+        score = QRectF(0, PAD, self.width() - PAD, line)
+        text = f"{verdict.p_live:.2f}" if verdict.p_live == verdict.p_live else "–"
+        painter.drawText(score, Qt.AlignmentFlag.AlignRight | middle, text)
+        return line
+
+    def _paint_bar(self, painter: QPainter, bar: QRectF, verdict: Verdict, color: QColor) -> None:
+        """The score from 0 to 1, with a tick at the threshold."""
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(self._theme.raised))
+        painter.drawRoundedRect(bar, 3, 3)
+        if verdict.p_live == verdict.p_live:
+            painter.setBrush(color)
+            painter.drawRoundedRect(QRectF(bar.x(), bar.y(), max(bar.width() * verdict.p_live, 6), 6), 3, 3)
+        painter.setBrush(QColor(self._theme.text))
+        painter.drawRect(QRectF(bar.x() + bar.width() * verdict.threshold - 1, bar.y() - 3, 2, 12))
+
+    def _strong(self) -> QFont:
+        font = bold(self.font())
+        if self._large:
+            font.setPointSizeF(font.pointSizeF() * 1.35)
+        return font
 
 
 class CropInspector(QWidget):

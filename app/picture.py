@@ -28,7 +28,7 @@ class PictureView(QWidget):
         self._image: QImage | None = None
         self._observation: Observation | None = None
         self._hint = ("", "")
-        self._told = False
+        self._told = self.stale = False
         self.setMinimumSize(240, 160)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
@@ -59,6 +59,11 @@ class PictureView(QWidget):
         self._image = self._observation = None
         self.update()
 
+    def set_stale(self, stale: bool) -> None:
+        """The picture is old: shown dimmed and without verdicts."""
+        self.stale = stale
+        self.update()
+
     @property
     def observation(self) -> Observation | None:
         return self._observation
@@ -84,8 +89,11 @@ class PictureView(QWidget):
         if self._image is None or self._observation is None:
             self._paint_hint(painter)
         else:
+            painter.setOpacity(0.35 if self.stale else 1.0)
             painter.drawImage(self.target(), self._image)
-            self._paint_faces(painter, self._observation.verdicts)
+            painter.setOpacity(1.0)
+            if not self.stale:
+                self._paint_faces(painter, self._observation.verdicts)
         painter.end()
         if not self._told:
             self._told = True

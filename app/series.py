@@ -30,7 +30,9 @@ class ScoreSeries:
         self.length, self.fps = length, fps
         self.now = 0.0
         columns = min(length or 0, COLUMNS)
-        self._x = np.arange(columns) * ((length or 0) / max(columns, 1)) / fps
+        self._x: npt.NDArray[np.float64] = (
+            np.arange(columns, dtype=np.float64) * ((length or 0) / max(columns, 1)) / fps
+        )
         self._columns: dict[int, npt.NDArray[np.float64]] = {}
         self._points: dict[int, deque[tuple[float, float]]] = {}
 

@@ -157,7 +157,7 @@ class MainWindow(QMainWindow):
                 restore(value)
         player = self.session.player
         player.set_speed(float(self._settings.value("play/speed", 1.0)))  # type: ignore[arg-type]
-        player.set_loop(self._settings.value("play/loop", False, type=bool))
+        player.set_loop(bool(self._settings.value("play/loop", False, type=bool)))
 
     def _save(self) -> None:
         state = self.session.player.state
@@ -194,14 +194,25 @@ class MainWindow(QMainWindow):
         if (processor.info, processor.loading) != (self._info, self._loading):
             self._on_engine(processor.info, processor.loading)
         self.transport.show_state(state)
-        if not state.open and self.picture.observation is None:
+        self._show_stale(state.vanished)
+        if self.picture.observation is None:
             self._show_waiting(state)
         observation = self.session.fetch()
         if observation is not None:
             self._show(observation, state)
 
+    def _show_stale(self, stale: bool) -> None:
+        """While a camera is gone its last picture is dimmed, and nothing is said of the faces in it."""
+        if stale != self.picture.stale:
+            self.picture.set_stale(stale)
+            if stale:
+                self.faces.show_observation(None, None)
+                self.inspector.show_face(None)
+
     def _show_waiting(self, state: PlayerState) -> None:
-        if state.opening:
+        if state.vanished:
+            self.picture.show_hint("Waiting", f"{state.title} sends no pictures.")
+        elif state.opening or state.open:
             self.picture.show_hint("Opening…", "A camera takes a moment; the sample is rendered on its first use.")
         else:
             self.picture.show_hint(
@@ -276,7 +287,7 @@ class MainWindow(QMainWindow):
     def _on_tick(self) -> None:
         processor, state = self.session.processor, self.session.player.state
         age = None
-        if state.live and self._age_from is not None:
+        if (state.live or state.playing) and self._age_from is not None:
             age = (time.perf_counter() - self._age_from) * 1e3
         if not state.playing:
             processor.tally.rest()
@@ -296,8 +307,8 @@ class MainWindow(QMainWindow):
 
     def open(self, spec: str) -> None:
         """A camera, "sample", a file, a folder or a URL."""
-        self.messages.clear("source")
-        self.messages.clear("end")
+        for topic in ("source", "open", "end"):
+            self.messages.clear(topic)
         self.session.player.open(spec)
 
     def ask_file(self) -> None:

@@ -278,11 +278,11 @@ def test_a_vanished_camera_is_told_and_comes_back(show: Show, qtbot: QtBot, monk
     source.gone = True
     qtbot.waitUntil(lambda: "Trying again" in told(window))
     assert window.picture.observation is not None
+    qtbot.waitUntil(lambda: window.picture.stale and not window.faces.cards)  # nothing is said of an old picture
     source.gone = False
     qtbot.waitUntil(lambda: "is back" in told(window))
     assert "Trying again" not in told(window)
-    before = window.picture.observation
-    qtbot.waitUntil(lambda: window.picture.observation is not before)
+    qtbot.waitUntil(lambda: not window.picture.stale and len(window.faces.cards) == 3)
 
 
 def test_a_failing_engine_leaves_picture_and_sentence_and_can_be_loaded_again(show: Show, qtbot: QtBot) -> None:
