@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dtda.app.pipeline import Pipeline
 from dtda.app.sources import Source
@@ -25,6 +25,7 @@ class ClipScore:
     """frames: looked at. scored: those in which the main face was scored. p_live: their mean, None without any.
 
     attack_reason: what speaks against live, empty for live. sightings: all faces of all frames, when asked for.
+    cut_short: (frames there were, frames the file announces) when it ended early.
     """
 
     frames: int
@@ -33,6 +34,7 @@ class ClipScore:
     label: Label
     attack_reason: str
     sightings: tuple[Sighting, ...] = ()
+    cut_short: tuple[int, int] | None = None
 
     @property
     def non_response(self) -> int:
@@ -63,9 +65,10 @@ def score_clip(
     pipeline.reset(None if source.length is None else (source.length + every - 1) // every)
     tracks: dict[int, _Track] = {}
     sightings: list[Sighting] = []
-    frames = 0
+    frames = read = 0
     while (frame := source.read()) is not None:
         on_frame()
+        read += 1
         if frame.index % every:
             continue
         frames += 1
@@ -78,21 +81,24 @@ def score_clip(
                 track.scores.append(verdict.p_frame)
             if keep_sightings:
                 sightings.append(Sighting(frame.index, frame.t, verdict))
-    return _summary(frames, tracks, pipeline.threshold, tuple(sightings))
+    score = _summary(frames, tracks, pipeline.threshold)
+    # Containers are often wrong by a frame or two; a file that was cut lacks more.
+    cut_short = (read, source.length) if source.length is not None and read < 0.9 * source.length else None
+    return replace(score, sightings=tuple(sightings), cut_short=cut_short)
 
 
-def _summary(frames: int, tracks: dict[int, _Track], threshold: float, sightings: tuple[Sighting, ...]) -> ClipScore:
+def _summary(frames: int, tracks: dict[int, _Track], threshold: float) -> ClipScore:
     if not tracks:
-        return ClipScore(frames, 0, None, Label.CANNOT_TELL, "no face found", sightings)
+        return ClipScore(frames, 0, None, Label.CANNOT_TELL, "no face found")
     # A face that could be scored comes before one that could not.
     main = max(tracks.values(), key=lambda track: (bool(track.scores), track.extent))
     scored = len(main.scores)
     if not scored:
         reasons = ", ".join(name for name, _ in main.refusals.most_common())
-        return ClipScore(frames, 0, None, Label.CANNOT_TELL, reasons, sightings)
+        return ClipScore(frames, 0, None, Label.CANNOT_TELL, reasons)
     p_live = sum(main.scores) / scored
     if p_live >= threshold:
-        return ClipScore(frames, scored, p_live, Label.LIVE, "", sightings)
+        return ClipScore(frames, scored, p_live, Label.LIVE, "")
     below = sum(score < threshold for score in main.scores)
     reason = f"{100 * below / scored:.0f} % of {scored} scored frames below {threshold:.3g}"
-    return ClipScore(frames, scored, p_live, Label.SPOOF, reason, sightings)
+    return ClipScore(frames, scored, p_live, Label.SPOOF, reason)

@@ -126,9 +126,13 @@ def test_missing_pack_names_the_licence_and_the_way_out(monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def fake_pack(tmp_path: Path) -> Path:
-    """Root of a pack whose detector, shaped like SCRFD (9 outputs), sees one face at the same place of every frame."""
+@pytest.fixture(params=["dynamic", "fixed"])
+def fake_pack(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Root of a pack whose detector, shaped like SCRFD (9 outputs), sees one face at the same place of every frame.
+
+    The packs in use leave the size of their input open; some older files fix it.
+    """
+    dynamic = request.param == "dynamic"
     side, outputs, values = 640, [], []
     for kind, width in (("score", 1), ("box", 4), ("points", 10)):
         for stride in (8, 16, 32):
@@ -150,8 +154,11 @@ def fake_pack(tmp_path: Path) -> Path:
                     value=helper.make_tensor(name, TensorProto.FLOAT, array.shape, array.ravel()),
                 )
             )
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape))
-    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, side, side])
+            rows = f"{name}_rows" if dynamic else len(array)
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows, width]))
+    image = helper.make_tensor_value_info(
+        "input", TensorProto.FLOAT, [1, 3, *(["H", "W"] if dynamic else [side, side])]
+    )
     model = helper.make_model(
         helper.make_graph(values, "scrfd", [image], outputs), opset_imports=[helper.make_opsetid("", 13)], ir_version=8
     )

@@ -113,6 +113,22 @@ def test_unreadable_inputs_do_not_stop_the_others(
     assert rows[-1]["p_live"] != ""
 
 
+def test_a_file_that_ends_early_is_scored_and_named(
+    astronaut: Image, student: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 15, (640, 480))
+    for _ in range(20):
+        writer.write(astronaut)
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert main(["score", str(path), "--engine", str(student)]) == 0
+    captured = capfd.readouterr()
+    (row,) = read_csv(captured.out)
+    assert 5 <= int(row["frames"]) < 15
+    assert captured.err == f"dtda: note: {path} ends after {row['frames']} of 20 frames.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -168,7 +184,7 @@ def test_help_is_quick_and_explains_the_columns() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "dtda.app.cli", "score", "--help"], capture_output=True, text=True, check=True
     )
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
     assert all(name in done.stdout for name in HEADER.split(","))
     code = (
         "import sys, dtda.app.commands.score; print([m for m in ('cv2', 'numpy', 'onnxruntime') if m in sys.modules])"

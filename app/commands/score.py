@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     rows: list[Row] = []
     frame_rows: list[Row] = []
     failures: list[str] = []
+    notes: list[str] = []
     try:
         for path, opener in tqdm(list(inputs(args.sources)), unit="file", disable=not sys.stderr.isatty()):
             try:
@@ -74,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
                 failures.append(str(error))
                 rows.append(dict(zip(COLUMNS, (path, 0, 0, 0, None, "cannot_tell", "could not be read"), strict=True)))
                 continue
+            if score.cut_short:
+                notes.append("{} ends after {} of {} frames.".format(path, *score.cut_short))
             rows.append(summary_row(path, score))
             frame_rows += sighting_rows(path, score)
         report = {"engine": asdict(engine.info), "detector": detector.name, "threshold": pipeline.threshold}
@@ -87,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
         save(args.out, as_csv(COLUMNS, rows))
     if args.frames:
         save(args.out.with_suffix(".frames.csv"), as_csv(FRAME_COLUMNS, frame_rows))
-    for failure in failures:
-        print(f"dtda: {failure}", file=sys.stderr)
+    for line in [f"note: {note}" for note in notes] + failures:
+        print(f"dtda: {line}", file=sys.stderr)
     return 2 if failures else 0
 
 
