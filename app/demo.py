@@ -77,6 +77,7 @@ def _run(args: argparse.Namespace) -> int:
     for name in ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR"):
         os.environ.pop(name, None)
     import signal
+    import threading
 
     from PySide6.QtWidgets import QApplication
 
@@ -102,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
     window.show()
     app.exec()
     signal.signal(signal.SIGINT, previous)
-    sys.excepthook = sys.__excepthook__
+    sys.excepthook, threading.excepthook = sys.__excepthook__, threading.__excepthook__
     if errors:
         print(f"dtda-demo: {errors[0]}", file=sys.stderr)
     if args.summary:
@@ -134,13 +135,15 @@ def _limit(window: MainWindow, duration: float, errors: list[str]) -> None:
 
 def _report_surprises(window: MainWindow) -> None:
     """An exception that nobody handled goes to stderr in full and into the window as a sentence."""
+    import threading
     import traceback
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def hook(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
         traceback.print_exception(kind, error, trace)
-        window.report(f"Something unexpected failed ({error!r}); the details are in the terminal.")
+        window.surprised.emit(f"Something unexpected failed ({error!r}); the details are in the terminal.")
 
     sys.excepthook = hook
+    threading.excepthook = lambda args: hook(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _write_summary(path: str, summary: dict[str, object]) -> None:

@@ -126,11 +126,11 @@ class PictureView(QWidget):
         for verdict in verdicts:
             self._paint_box(painter, verdict)
         font = QFont(self.font())
-        font.setPointSizeF(min(max(self.target().width() / 62, 7.0), 1.3 * font.pointSizeF()))
+        font.setPointSizeF(min(max(self.width() / 80, 7.5), 1.3 * font.pointSizeF()))
         taken: list[QRectF] = []  # largest faces first: their tags get the best places
         for verdict in sorted(verdicts, key=lambda v: -v.face.width):
             taken.append(
-                _Tag(verdict, font, self._box(verdict), len(verdicts) > 1).paint(painter, self.target(), taken)
+                _Tag(verdict, font, self._box(verdict), len(verdicts) > 1).paint(painter, QRectF(self.rect()), taken)
             )
 
     def _paint_box(self, painter: QPainter, verdict: Verdict) -> None:
@@ -163,9 +163,9 @@ class _Tag:
         self.width = max(first, plain.horizontalAdvance(self.reasons) + 3 * GAP if self.reasons else 0)
         self.height = self.line * (2 if self.reasons else 1) + 2 * GAP
 
-    def paint(self, painter: QPainter, target: QRectF, taken: list[QRectF]) -> QRectF:
+    def paint(self, painter: QPainter, room: QRectF, taken: list[QRectF]) -> QRectF:
         """Draws the tag at a free place near the box and returns that place."""
-        place = self._place(target, taken)
+        place = self._place(room, taken)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(themes.TAGS[self.verdict.label]))
         painter.drawRoundedRect(place, 5, 5)
@@ -190,7 +190,7 @@ class _Tag:
             painter.drawText(row, Qt.AlignmentFlag.AlignVCenter, self.reasons)
         return place
 
-    def _place(self, target: QRectF, taken: list[QRectF]) -> QRectF:
+    def _place(self, room: QRectF, taken: list[QRectF]) -> QRectF:
         """Above the box, below it or on its edge, the first that is free; never so far that it seems another's."""
         lefts = (self.box.left(), self.box.right() - self.width, self.box.center().x() - self.width / 2)
         tops = (
@@ -200,9 +200,9 @@ class _Tag:
             self.box.bottom() - self.height,
         )
         places = [QRectF(round(x), round(y), round(self.width), round(self.height)) for y in tops for x in lefts]
-        free = [place for place in places if target.contains(place) and not any(map(place.intersects, taken))]
+        free = [place for place in places if room.contains(place) and not any(map(place.intersects, taken))]
         if free:
             return free[0]
-        x = max(target.left(), min(lefts[0], target.right() - self.width))
-        y = max(target.top(), min(tops[0], target.bottom() - self.height))
+        x = max(room.left(), min(lefts[0], room.right() - self.width))
+        y = max(room.top(), min(tops[0], room.bottom() - self.height))
         return QRectF(x, y, self.width, self.height)

@@ -131,6 +131,7 @@ class Timeline(QWidget):
         self._now = pg.InfiniteLine(0.0, angle=90)
         for part in (*self._sides, *self._words, self._line, self._now):
             item.addItem(part, ignoreBounds=True)
+        self._line.setZValue(10)
         self._line.sigPositionChanged.connect(self._on_line_moving)
         self._line.sigPositionChangeFinished.connect(self._on_line_moved)
         item.vb.sigXRangeChanged.connect(self._place_words)
@@ -159,6 +160,7 @@ class Timeline(QWidget):
         self._line.setPen(pg.mkPen(theme.text, width=1.5, style=Qt.PenStyle.DashLine))
         self._line.setHoverPen(pg.mkPen(theme.accent, width=3))
         self._line.label.setColor(theme.text)
+        self._line.label.fill = pg.mkBrush(theme.surface)
         self._now.setPen(pg.mkPen(theme.muted, width=1))
         for track, curve in self._curves.items():
             curve.setPen(self._track_pen(track))

@@ -55,6 +55,7 @@ class MainWindow(QMainWindow):
 
     first_frame = Signal()  # once
     failed = Signal(str)  # the text of every error shown
+    surprised = Signal(str)  # `report`, from any thread
 
     def __init__(self, session: Session, settings: QSettings, spec: str = "", theme: str | None = None) -> None:
         super().__init__()
@@ -79,6 +80,7 @@ class MainWindow(QMainWindow):
         self._timer = QTimer(self, interval=TICK_MS)
         self._timer.timeout.connect(self._on_tick)
         QApplication.styleHints().colorSchemeChanged.connect(self._on_scheme)
+        self.surprised.connect(self.report)
         self.picture.painted.connect(self._start, Qt.ConnectionType.QueuedConnection)
         self.picture.show_hint("Starting…")
 

@@ -159,7 +159,10 @@ class Processor(threading.Thread):
     def _drop_pipeline(self) -> None:
         pipeline, self._pipeline, self.info = self._pipeline, None, None
         if pipeline is not None:
-            pipeline.close()
+            try:
+                pipeline.close()
+            except Exception as error:
+                self._tell("warn", _sentence(error, "The engine did not close properly"))
 
     def _obey(self) -> None:
         while not self._requests.empty():
