@@ -14,13 +14,14 @@ FLOW_SIDE = 640  # longer side, pixels, of the picture the flow is computed on
 MAX_RETURN = 0.08  # forward-backward error allowed, as a share of the face's width
 MIN_POINTS = 4  # of the five that must survive that check
 MAX_STEP = 0.6  # face widths between prediction and detection of the same face
+HURRIED = 2  # detections on the very next frames after a face was not found: most are only a blink of the detector
 MAX_GROWTH = 1.8  # change of width between two detections of the same face
 
 
 @dataclass(slots=True)
 class _Track:
     """One face. face: where it is now. detected: where the last detection saw it, `age` frames ago.
-    velocity: frame pixels per frame. visible: whether the last detection found it.
+    velocity: frame pixels per frame. missed: detections in a row that did not find it.
 
     Velocity comes from detections alone: at the edge of something in front of the face the flow stands still.
     """
@@ -29,7 +30,11 @@ class _Track:
     detected: Face
     age: int = 0
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    visible: bool = True
+    missed: int = 0
+
+    @property
+    def visible(self) -> bool:
+        return self.missed == 0
 
     def expected(self) -> Face:
         """Where the next detection should find the face: near where the flow left it, or further along unseen."""
@@ -43,7 +48,7 @@ class _Track:
         self.velocity = (self.velocity + step) / 2
         self.face = self.detected = replace(face, track=self.face.track)
         self.age = 0
-        self.visible = True
+        self.missed = 0
 
 
 class Tracker:
@@ -70,7 +75,8 @@ class Tracker:
     @property
     def due(self) -> bool:
         """Whether the next frame needs a detection."""
-        return self._luma is None or self._age + 1 >= self._detect_every
+        lost = any(0 < track.missed <= HURRIED for track in self._tracks)
+        return lost or self._luma is None or self._age + 1 >= self._detect_every
 
     def follow(self, bgr: Image) -> tuple[Face, ...] | None:
         """Move the visible faces along to this frame, uint8 [H, W, 3] BGR.
@@ -102,7 +108,7 @@ class Tracker:
             if number in pairs:
                 track.found(detected[pairs[number]])
             else:
-                track.visible = False
+                track.missed += 1
         self._tracks = [track for track in self._tracks if track.age <= self._keep]
         for number in sorted(set(range(len(detected))) - set(pairs.values())):
             face = replace(detected[number], track=self._next_id)

@@ -119,6 +119,15 @@ def test_an_id_survives_a_short_occlusion_and_no_long_one(portrait: Image) -> No
     assert ids(gap=5) == [0, 1]
 
 
+def test_a_missed_detection_is_made_good_on_the_next_frame(portrait: Image) -> None:
+    frames = moving(portrait[HEAD], count=16, step=2)
+    frames[5] = (frames[5][0], [])
+    seen, detections = run(Tracker(detect_every=5), frames)
+    assert [len(faces) for faces in seen] == [1] * 5 + [0] + [1] * 10
+    assert seen[-1][0].track == 0
+    assert detections == 4  # on frames 0, 5, 6 and 11
+
+
 def test_crossing_faces_keep_their_ids(portrait: Image) -> None:
     """The second passes behind the first and is not detected while most of it is hidden."""
     front, behind = portrait[HEAD], np.ascontiguousarray(portrait[HEAD][:, ::-1])
