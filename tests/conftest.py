@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+import dtda.app.sources  # noqa: F401  as in the app: it quiets FFmpeg, which is possible only before its first use
 from dtda.core.sidecar import Sidecar, Threshold, sha256, write_sidecar
 from dtda.core.types import Image
 
