@@ -82,18 +82,21 @@ def _run(args: argparse.Namespace) -> int:
     from PySide6.QtWidgets import QApplication
 
     from dtda.app import theme as themes
+    from dtda.app.preferences import Preferences, user_settings
     from dtda.app.session import Session
-    from dtda.app.window import MainWindow, user_settings
+    from dtda.app.window import MainWindow
     from dtda.app.workers import Choice
 
     app = QApplication.instance() or QApplication(["dtda-demo"])
     assert isinstance(app, QApplication)
     app.setApplicationName("dtda-demo")
     settings = user_settings()
-    kept = str(settings.value("engine/threshold", ""))
-    threshold = float(kept) if args.threshold is None and kept and args.duration is None else args.threshold
+    preferences = Preferences(settings)
+    threshold = args.threshold
+    if threshold is None and args.duration is None:
+        threshold = preferences.threshold(args.engine)
     session = Session(Choice(args.engine, args.provider, args.detector, threshold))
-    themes.apply(app, themes.resolve(args.theme or str(settings.value("view/theme", "auto"))))
+    themes.apply(app, themes.resolve(args.theme or preferences.text("view/theme", "auto")))
     window = MainWindow(session, settings, args.source, args.theme)
     errors: list[str] = []
     if args.duration is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu
 
+from dtda.app import dialogs
 from dtda.app.theme import THEMES
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Menus:
     def _file(self) -> None:
         window = self._window
         menu = self._menu("&File")
-        self._add(menu, "&Open file…", window.ask_file, "Ctrl+O")
-        self._add(menu, "Open &folder…", window.ask_folder, "Ctrl+Shift+O")
+        self._add(menu, "&Open file…", lambda: window.ask_source(dialogs.ask_file), "Ctrl+O")
+        self._add(menu, "Open &folder…", lambda: window.ask_source(dialogs.ask_folder), "Ctrl+Shift+O")
         self._add(menu, "Open &URL…", window.ask_url, "Ctrl+U")
         self._add(menu, "&Sample clips", lambda: window.open("sample"))
         self.recent = menu.addMenu("&Recent")

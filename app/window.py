@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from collections.abc import Callable
 
-from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer, QUrl, Signal
+from PySide6.QtCore import QSettings, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QApplication,
-    QFileDialog,
-    QInputDialog,
     QMainWindow,
-    QMessageBox,
     QSplitter,
     QVBoxLayout,
     QWidget,
 )
 
-from dtda.app import texts
+from dtda.app import dialogs, texts
 from dtda.app import theme as themes
 from dtda.app.faces import CropInspector, FacePanel
 from dtda.app.icons import app_icon
 from dtda.app.menus import Menus
 from dtda.app.messages import MessageBar
 from dtda.app.picture import PictureView
+from dtda.app.preferences import Preferences
 from dtda.app.records import Notice, PlayerState
 from dtda.app.session import CLOSE_S, Session
 from dtda.app.status import StatusLine
@@ -35,16 +33,6 @@ from dtda.core.types import EngineInfo, Observation
 
 NAME = "DTDA liveness"
 TICK_MS = 125  # status line and timeline; the picture comes with each frame
-RECENT = 8
-
-
-def user_settings() -> QSettings:
-    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "dtda", "dtda-demo")
-
-
-def _words(value: object) -> list[str]:
-    """A list as QSettings gives it back: one word comes as a string, none as None."""
-    return [value] if isinstance(value, str) else [str(word) for word in value] if isinstance(value, list) else []
 
 
 class MainWindow(QMainWindow):
@@ -63,12 +51,13 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         self.setWindowTitle(NAME)
         self.setWindowIcon(app_icon())
-        self.session, self._settings = session, settings
-        self.theme_choice = theme or str(settings.value("view/theme", "auto"))
+        self.session, self._preferences = session, Preferences(settings)
+        self.theme_choice = theme or self._preferences.text("view/theme", "auto")
         self._theme = themes.resolve(self.theme_choice)
-        self._spec = spec or "?" + str(settings.value("source/camera", ""))
+        self._spec = spec or "?" + self._preferences.text("source/camera")
         self._info: EngineInfo | None = None
         self._loading = True
+        self._engine = session.processor.choice.engine
         self._threshold = session.processor.choice.threshold
         self._selected: int | None = None
         self._take = -1
@@ -127,7 +116,7 @@ class MainWindow(QMainWindow):
         layout.addWidget(self.transport)
         layout.addWidget(self.status)
         self.setCentralWidget(whole)
-        hidden = _words(self._settings.value("view/hidden"))
+        hidden = self._preferences.words("view/hidden")
         for name, panel in self.panels().items():
             panel.setHidden(name in hidden)
         self.menus = Menus(self)
@@ -154,26 +143,26 @@ class MainWindow(QMainWindow):
             "view/left": self._left.restoreState,
             "view/across": self._across.restoreState,
         }.items():
-            value = self._settings.value(key)
-            if isinstance(value, QByteArray):
-                restore(value)
-        player = self.session.player
-        player.set_speed(float(self._settings.value("play/speed", 1.0)))  # type: ignore[arg-type]
-        player.set_loop(bool(self._settings.value("play/loop", False, type=bool)))
+            layout = self._preferences.layout(key)
+            if layout is not None:
+                restore(layout)
+        self.session.player.set_speed(self._preferences.number("play/speed", 1.0))
+        self.session.player.set_loop(self._preferences.flag("play/loop"))
 
     def _save(self) -> None:
         state = self.session.player.state
-        for key, value in {
-            "view/geometry": self.saveGeometry(),
-            "view/left": self._left.saveState(),
-            "view/across": self._across.saveState(),
-            "view/theme": self.theme_choice,
-            "view/hidden": [name for name, panel in self.panels().items() if panel.isHidden()],
-            "play/speed": state.speed,
-            **({} if state.spec == "sample" else {"play/loop": state.loop}),
-        }.items():
-            self._settings.setValue(key, value)
-        self._settings.sync()
+        loop = {} if state.spec == "sample" else {"play/loop": state.loop}
+        self._preferences.store(
+            {
+                "view/geometry": self.saveGeometry(),
+                "view/left": self._left.saveState(),
+                "view/across": self._across.saveState(),
+                "view/theme": self.theme_choice,
+                "view/hidden": [name for name, panel in self.panels().items() if panel.isHidden()],
+                "play/speed": state.speed,
+                **loop,
+            }
+        )
 
     def _start(self) -> None:
         """After the first paint: what takes long to import and to open happens behind a window that is there."""
@@ -230,23 +219,11 @@ class MainWindow(QMainWindow):
             clip = state.clips[state.clip] if state.clips else ""
             title = state.title if len(state.clips) < 2 else f"{state.title}: {clip}"
             self.setWindowTitle(f"{title} – {NAME}" if title else NAME)
-            self._remember(state)
+            self._preferences.remember_source(state)
         self.messages.clear("end")
         self.session.processor.tally.rest()
 
     _shown: tuple[str, int] = ("", -1)
-
-    def _remember(self, state: PlayerState) -> None:
-        """The source, for the Recent menu and the next start; not one with a password in it."""
-        if not state.spec or "@" in state.spec:
-            return
-        self._settings.setValue("source/last", state.spec)
-        if state.spec.startswith("camera"):
-            self._settings.setValue("source/camera", state.spec)
-        elif state.spec != "sample":
-            self._settings.setValue(
-                "source/recent", [state.spec, *(s for s in self.recent() if s != state.spec)][:RECENT]
-            )
 
     def _on_engine(self, info: EngineInfo | None, loading: bool) -> None:
         changed = info is not None and info != self._info
@@ -313,36 +290,23 @@ class MainWindow(QMainWindow):
             self.messages.clear(topic)
         self.session.player.open(spec)
 
-    def ask_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open a video or picture", self._folder())
-        self._open_from(path, Path(path).parent)
-
-    def ask_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Open a folder of videos and pictures", self._folder())
-        self._open_from(path, Path(path))
+    def ask_source(self, ask: Callable[[QWidget, Preferences], str]) -> None:
+        spec = ask(self, self._preferences)
+        if spec:
+            self.open(spec)
 
     def ask_url(self) -> None:
-        url, accepted = QInputDialog.getText(self, "Open URL", "Address of a stream, such as rtsp://camera.local/1")
-        if accepted and url.strip():
-            self.open(url.strip())
+        url = dialogs.ask_url(self)
+        if url:
+            self.open(url)
 
     def ask_student(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Open a student", self._folder(), "Students (*.onnx);;All files (*)"
-        )
+        path = dialogs.ask_student(self, self._preferences)
         if path:
             self.use_engine(path)
 
-    def _folder(self) -> str:
-        return str(self._settings.value("source/folder", ""))
-
-    def _open_from(self, path: str, folder: Path) -> None:
-        if path:
-            self._settings.setValue("source/folder", str(folder))
-            self.open(path)
-
     def recent(self) -> list[str]:
-        return _words(self._settings.value("source/recent"))
+        return self._preferences.words("source/recent")
 
     def cameras(self) -> list[tuple[int, str]]:
         from dtda.app.streams import cameras
@@ -353,17 +317,21 @@ class MainWindow(QMainWindow):
         return self.status.engine.text
 
     def use_engine(self, engine: str) -> None:
+        """A threshold set by hand belongs to the student it was set for: another one starts with its own."""
         self.messages.clear("engine")
+        if engine != self._engine:
+            self._engine = engine
+            self.use_threshold(None)
         self.session.processor.use_engine(engine)
 
     def reload_engine(self) -> None:
-        self.use_engine(self.session.processor.choice.engine)
+        self.use_engine(self._engine)
 
     def use_threshold(self, threshold: float | None) -> None:
         """None: the student's own."""
         self._threshold = threshold
         self.session.processor.use_threshold(threshold)
-        self._settings.setValue("engine/threshold", "" if threshold is None else threshold)
+        self._preferences.store_threshold(self._engine, threshold)
         self.session.player.refresh()
         self._show_threshold()
 
@@ -387,19 +355,13 @@ class MainWindow(QMainWindow):
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
     def show_shortcuts(self) -> None:
-        self._dialog("Keyboard shortcuts", texts.shortcuts())
+        dialogs.show_text(self, "Keyboard shortcuts", texts.shortcuts())
 
     def explain_score(self) -> None:
-        self._dialog("What the score means", texts.SCORE)
+        dialogs.show_text(self, "What the score means", texts.SCORE)
 
     def show_about(self) -> None:
-        self._dialog("About", texts.about())
-
-    def _dialog(self, title: str, html: str) -> None:
-        box = QMessageBox(QMessageBox.Icon.NoIcon, title, html, QMessageBox.StandardButton.Close, self)
-        box.setTextFormat(Qt.TextFormat.RichText)
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.open()
+        dialogs.show_text(self, "About", texts.about())
 
     def _select(self, track: int) -> None:
         self._selected = track

@@ -351,6 +351,9 @@ def test_the_threshold_line_changes_the_threshold_and_is_kept(show: Show, qtbot:
     window.use_threshold(None)
     qtbot.waitUntil(lambda: window.picture.observation.verdicts[0].threshold == 0.5)  # type: ignore[union-attr]
     assert settings.value("engine/threshold") == ""
+    window.use_threshold(0.7)
+    window.use_engine("other.onnx")  # whose scores mean something else
+    qtbot.waitUntil(lambda: window.picture.observation.verdicts[0].threshold == 0.5)  # type: ignore[union-attr]
 
 
 def test_the_plot_follows_and_a_click_seeks(show: Show, qtbot: QtBot) -> None:
