@@ -147,4 +147,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from dtda.app.cli import report_errors
+
+    sys.exit(report_errors("pipeline", main))

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
 import dtda.app.sources  # noqa: F401  as in the app: it quiets FFmpeg, which is possible only before its first use
 from dtda.core.sidecar import Sidecar, Threshold, sha256, write_sidecar
 from dtda.core.types import Image
+
+hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
