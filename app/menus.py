@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
@@ -89,7 +90,7 @@ class Menus:
     def _view(self) -> None:
         window = self._window
         menu = self._menu("&View")
-        for title, widget in window.panels().items():
+        for title, widget in window.views.panels().items():
             action = self._add(menu, title, lambda: None)
             action.setCheckable(True)
             action.setChecked(not widget.isHidden())
@@ -98,7 +99,7 @@ class Menus:
         group = QActionGroup(menu)
         for name in THEMES:
             title = "Theme: as the desktop" if name == "auto" else f"Theme: {name}"
-            action = self._add(menu, title, lambda name=name: window.use_theme(name))
+            action = self._add(menu, title, partial(window.use_theme, name))
             action.setCheckable(True)
             action.setChecked(name == window.theme_choice)
             group.addAction(action)
@@ -116,7 +117,7 @@ class Menus:
         self.recent.clear()
         recent = self._window.recent()
         for spec in recent:
-            self._add(self.recent, spec.replace("&", "&&"), lambda spec=spec: self._window.open(spec))
+            self._add(self.recent, spec.replace("&", "&&"), partial(self._window.open, spec))
         if not recent:
             self.recent.addAction("Nothing opened yet").setEnabled(False)
 
@@ -125,7 +126,7 @@ class Menus:
         found = self._window.cameras()
         for index, name in found:
             spec = f"camera:{index}"
-            self._add(self.camera, f"{name}  ({index})".replace("&", "&&"), lambda spec=spec: self._window.open(spec))
+            self._add(self.camera, f"{name}  ({index})".replace("&", "&&"), partial(self._window.open, spec))
         if not found:
             self.camera.addAction("No camera found").setEnabled(False)
 

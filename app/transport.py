@@ -31,22 +31,24 @@ class TransportBar(QWidget):
         self.slider.valueChanged.connect(player.seek)
         self.time = QLabel()
         self.time.setObjectName("muted")
-        self.clips = QComboBox(toolTip="Clip")
+        self.clips = QComboBox()
+        self.clips.setToolTip("Clip")
         self.clips.setAccessibleName("Clip")
         self.clips.activated.connect(player.select)
         self.clips.setMaximumWidth(150)
-        self.speed = QComboBox(toolTip="Speed ([ and ])")
+        self.speed = QComboBox()
+        self.speed.setToolTip("Speed ([ and ])")
         self.speed.setAccessibleName("Speed")
         for speed in SPEEDS:
             self.speed.addItem(f"{speed:g}×", speed)
         self.speed.activated.connect(lambda index: player.set_speed(SPEEDS[index]))
-        self.loop = self._button("loop", "Loop (L)", lambda: player.set_loop(self.loop.isChecked()))
+        self.loop = self._button("loop", "Loop (L)", self._loop_clicked)
         self.loop.setCheckable(True)
-        layout = QHBoxLayout(self)
+        self._row = layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 5, 10, 5)
         layout.setSpacing(3)
-        for widget in (self._previous, self._back, self.play, self._forward, self._next):
-            layout.addWidget(widget)
+        for button in (self._previous, self._back, self.play, self._forward, self._next):
+            layout.addWidget(button)
         layout.addSpacing(6)
         layout.addWidget(self.slider, 1)
         layout.addSpacing(6)
@@ -62,6 +64,9 @@ class TransportBar(QWidget):
             self._player.pause()
         else:
             self._player.play()
+
+    def _loop_clicked(self) -> None:
+        self._player.set_loop(self.loop.isChecked())
 
     def nudge_speed(self, by: int) -> None:
         """by: 1 faster, -1 slower."""
@@ -97,7 +102,7 @@ class TransportBar(QWidget):
             self.time.setText("waiting for it to come back")
         else:
             self.time.setText("live" if state.playing else "paused; the camera goes on")
-        self.layout().setAlignment(self.time, Qt.AlignmentFlag.AlignLeft if state.live else Qt.AlignmentFlag(0))
+        self._row.setAlignment(self.time, Qt.AlignmentFlag.AlignLeft if state.live else Qt.AlignmentFlag(0))
 
     def show_position(self, index: int) -> None:
         """index: of the frame on screen."""
@@ -124,7 +129,8 @@ class TransportBar(QWidget):
         self.loop.setIcon(icon("loop", QColor(self._theme.accent if self.loop.isChecked() else self._theme.muted)))
 
     def _button(self, name: str, tip: str, action: object) -> QToolButton:
-        button = QToolButton(toolTip=tip)
+        button = QToolButton()
+        button.setToolTip(tip)
         button.setObjectName(name)
         button.setIconSize(QSize(20, 20))
         button.setAccessibleName(tip)

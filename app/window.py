@@ -11,24 +11,17 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QApplication,
     QMainWindow,
-    QSplitter,
-    QVBoxLayout,
     QWidget,
 )
 
 from dtda.app import dialogs, texts
 from dtda.app import theme as themes
-from dtda.app.faces import CropInspector, FacePanel
 from dtda.app.icons import app_icon
 from dtda.app.menus import Menus
-from dtda.app.messages import MessageBar
-from dtda.app.picture import PictureView
 from dtda.app.preferences import Preferences
 from dtda.app.records import Notice, PlayerState
 from dtda.app.session import CLOSE_S, Session
-from dtda.app.status import StatusLine
-from dtda.app.timeline import Timeline
-from dtda.app.transport import TransportBar
+from dtda.app.views import Views
 from dtda.core.types import EngineInfo, Observation
 
 NAME = "DTDA liveness"
@@ -65,6 +58,7 @@ class MainWindow(QMainWindow):
         self._started = False
         self._build()
         self._restore()
+        self.menus = Menus(self)
         session.woken.connect(self._on_woken)
         self._timer = QTimer(self, interval=TICK_MS)
         self._timer.timeout.connect(self._on_tick)
@@ -73,96 +67,34 @@ class MainWindow(QMainWindow):
         self.picture.painted.connect(self._start, Qt.ConnectionType.QueuedConnection)
         self.picture.show_hint("Starting…")
 
-    # -- building -------------------------------------------------------------------------------------------------
-
     def _build(self) -> None:
-        theme = self._theme
-        self.messages = MessageBar(theme)
-        self.picture = PictureView(theme)
-        self.timeline = Timeline(theme)
-        self.faces = FacePanel(theme)
-        self.inspector = CropInspector(theme)
-        self.transport = TransportBar(self.session.player, theme)
-        self.status = StatusLine()
-        self._left = QSplitter(Qt.Orientation.Vertical, childrenCollapsible=False, handleWidth=6)
-        self._left.addWidget(self.picture)
-        self._left.addWidget(self.timeline)
-        self._left.setStretchFactor(0, 1)
-        self._left.setSizes([430, 170])
-        side = QWidget()
-        column = QVBoxLayout(side)
-        column.setContentsMargins(4, 0, 0, 0)
-        column.setSpacing(10)
-        column.addWidget(self.faces, 1)
-        column.addWidget(self.inspector)
-        side.setMinimumWidth(190)
-        self._side = side
-        self._across = QSplitter(Qt.Orientation.Horizontal, childrenCollapsible=False, handleWidth=6)
-        self._across.addWidget(self._left)
-        self._across.addWidget(side)
-        self._across.setStretchFactor(0, 1)
-        self._across.setSizes([840, 240])
-        middle = QWidget()
-        padded = QVBoxLayout(middle)
-        padded.setContentsMargins(10, 8, 10, 8)
-        padded.setSpacing(8)
-        padded.addWidget(self.messages)
-        padded.addWidget(self._across, 1)
-        whole = QWidget()
-        layout = QVBoxLayout(whole)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(middle, 1)
-        layout.addWidget(self.transport)
-        layout.addWidget(self.status)
-        self.setCentralWidget(whole)
-        hidden = self._preferences.words("view/hidden")
-        for name, panel in self.panels().items():
-            panel.setHidden(name in hidden)
-        self.menus = Menus(self)
+        self.views = views = Views(self.session.player, self._theme)
+        self.messages, self.picture, self.timeline = views.messages, views.picture, views.timeline
+        self.faces, self.inspector = views.faces, views.inspector
+        self.transport, self.status = views.transport, views.status
+        self.setCentralWidget(views)
+        self.setMinimumSize(640, 480)
+        self.resize(1100, 720)
         self.faces.selected.connect(self._select)
         self.picture.clicked.connect(self._select)
         self.timeline.sought.connect(self.session.player.seek)
         self.timeline.threshold_moved.connect(self.use_threshold)
-        self.setMinimumSize(640, 480)
-        self.resize(1100, 720)
-
-    def panels(self) -> dict[str, QWidget]:
-        """The parts that can be hidden, by the name of their menu entry."""
-        return {
-            "&Faces": self._side,
-            "&Crop inspector": self.inspector,
-            "&Timeline": self.timeline,
-            "T&ransport bar": self.transport,
-            "&Status line": self.status,
-        }
 
     def _restore(self) -> None:
-        for key, restore in {
-            "view/geometry": self.restoreGeometry,
-            "view/left": self._left.restoreState,
-            "view/across": self._across.restoreState,
-        }.items():
-            layout = self._preferences.layout(key)
-            if layout is not None:
-                restore(layout)
-        self.session.player.set_speed(self._preferences.number("play/speed", 1.0))
-        self.session.player.set_loop(self._preferences.flag("play/loop"))
+        preferences = self._preferences
+        self.views.restore(preferences)
+        geometry = preferences.layout("view/geometry")
+        if geometry is not None:
+            self.restoreGeometry(geometry)
+        self.session.player.set_speed(preferences.number("play/speed", 1.0))
+        self.session.player.set_loop(preferences.flag("play/loop"))
 
     def _save(self) -> None:
         state = self.session.player.state
-        loop = {} if state.spec == "sample" else {"play/loop": state.loop}
-        self._preferences.store(
-            {
-                "view/geometry": self.saveGeometry(),
-                "view/left": self._left.saveState(),
-                "view/across": self._across.saveState(),
-                "view/theme": self.theme_choice,
-                "view/hidden": [name for name, panel in self.panels().items() if panel.isHidden()],
-                "play/speed": state.speed,
-                **loop,
-            }
-        )
+        values = {"view/geometry": self.saveGeometry(), "view/theme": self.theme_choice, "play/speed": state.speed}
+        if state.spec != "sample":  # which may loop without having been told to
+            values["play/loop"] = state.loop
+        self._preferences.store({**self.views.saved(), **values})
 
     def _start(self) -> None:
         """After the first paint: what takes long to import and to open happens behind a window that is there."""
@@ -344,8 +276,7 @@ class MainWindow(QMainWindow):
         app = QApplication.instance()
         assert isinstance(app, QApplication)
         themes.apply(app, self._theme)
-        for view in (self.messages, self.picture, self.timeline, self.faces, self.inspector, self.transport):
-            view.set_theme(self._theme)
+        self.views.set_theme(self._theme)
 
     def _on_scheme(self) -> None:
         if self.theme_choice == "auto":
