@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PySide6.QtCore import QSignalBlocker, QSize, Qt
 from PySide6.QtGui import QColor, QMouseEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QStyle, QStyleOptionSlider, QToolButton, QWidget
@@ -19,6 +21,7 @@ class TransportBar(QWidget):
         super().__init__()
         self._player = player
         self._clips_shown: tuple[str, ...] = ()
+        self._shown: PlayerState | None = None
         self.setObjectName("bar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._previous = self._button("previous", "Previous clip (P)", lambda: player.move_clip(-1))
@@ -80,6 +83,10 @@ class TransportBar(QWidget):
         self._color_loop()
 
     def show_state(self, state: PlayerState) -> None:
+        facts = replace(state, index=0, dropped=0, take=0)
+        if facts == self._shown:  # asked for every frame; most change nothing here
+            return
+        self._shown = facts
         file = state.open and not state.live
         for widget in (self._back, self._forward, self.slider, self.speed, self.loop):
             widget.setVisible(file)
