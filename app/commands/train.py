@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 from dtda.core.errors import DtdaError
@@ -29,10 +30,6 @@ def run(args: argparse.Namespace) -> int:
 
 def require_torch() -> None:
     """Raises DtdaError with the install line when the training extra is missing."""
-    try:
-        import tensorboard  # noqa: F401
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        raise DtdaError(
-            f"training needs {error.name or 'torch'}, which is not installed; run: pip install 'dtda-demo[train]'."
-        ) from error
+    for name in ("torch", "torchvision", "tensorboard", "onnx", "onnxscript", "sklearn"):
+        if importlib.util.find_spec(name) is None:
+            raise DtdaError(f"training needs {name}, which is not installed; run: pip install 'dtda-demo[train]'.")

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from dtda.core.simulate import paper
-from dtda.core.simulate.camera import Shot, capture, draw_shot, log_uniform, metered
-from dtda.core.simulate.config import Camera, Display, Domain, Instrument, Print, Range, Room
+from dtda.core.simulate.camera import Shot, capture, draw_shot, log_uniform
+from dtda.core.simulate.config import Camera, Domain, Instrument, Print, Range, Room
 from dtda.core.simulate.display import Screen, draw_screen, screen_radiance
 from dtda.core.simulate.paper import Sheet, draw_sheet
 from dtda.core.simulate.plane import Plane
@@ -81,7 +81,8 @@ def bona_fide(portrait: Portrait, setting: Setting, rng: np.random.Generator) ->
     radiance = setting.room.copy()
     pose = settled(portrait, setting.pose, setting.shot.sensor)
     add_person(radiance, portrait, pose, setting.light)
-    return _taken(radiance, portrait, similarity_to_frame(portrait, pose), setting.shot, rng, "live", "")
+    landmarks = cv2.transform(_landmarks(portrait)[None], similarity_to_frame(portrait, pose))[0]
+    return _taken(radiance, landmarks, setting.shot, rng, "live", "")
 
 
 def settled(portrait: Portrait, pose: Pose, size: tuple[int, int]) -> Pose:
@@ -92,13 +93,21 @@ def settled(portrait: Portrait, pose: Pose, size: tuple[int, int]) -> Pose:
     return replace(pose, y=float(np.clip(size[1] - below, pose.y, max(pose.y, lowest))))
 
 
-def source_picture(portrait: Portrait, rng: np.random.Generator, upright: bool) -> tuple[Image, Floats, float]:
-    """The picture the attacker holds: uint8 BGR, centre of its face (2 floats) and width of its face, pixels."""
-    size = (600, 800) if upright else (800, 600)
+SHARE: Range = (0.17, 0.5)
+SIDE = 800
+
+
+def source_picture(
+    portrait: Portrait, rng: np.random.Generator, upright: bool, share: Range = SHARE, side: int = SIDE
+) -> tuple[Image, Floats, float]:
+    """The picture the attacker holds: uint8 BGR, centre of its face (2 floats) and width of its face, pixels.
+
+    share: face over picture width, log-uniform. side: long side of the picture, pixels.
+    """
+    size = (side * 3 // 4, side) if upright else (side, side * 3 // 4)
     shot = replace(draw_shot(FIRST_CAMERA, rng), sensor=size, output=size)
     light = draw_light(FIRST_ROOM, rng)
-    share = log_uniform(rng, (0.17, 0.5))
-    width = min(share * size[0], 1.15 * portrait.face_width)
+    width = min(log_uniform(rng, share) * size[0], 1.15 * portrait.face_width)
     pose = Pose(size[0] * rng.normal(0.5, 0.05), size[1] * rng.normal(0.45, 0.04), width, float(rng.normal(0, 3)))
     pose = settled(portrait, pose, size)
     radiance = room_radiance(FIRST_ROOM, light, size, rng)
@@ -120,9 +129,12 @@ class Presentation:
     grip: tuple[float, ...]
 
 
-def draw_presentation(portrait: Portrait, instrument: Instrument, rng: np.random.Generator) -> Presentation:
+def draw_presentation(
+    portrait: Portrait, instrument: Instrument, rng: np.random.Generator, share: Range = SHARE, side: int = SIDE
+) -> Presentation:
+    """An instrument with the portrait on it; share and side as in `source_picture`."""
     upright = rng.random() < (0.75 if instrument.name in ("phone", "tablet", "laser", "inkjet", "magazine") else 0.25)
-    picture, face, face_pixels = source_picture(portrait, rng, bool(upright))
+    picture, face, face_pixels = source_picture(portrait, rng, bool(upright), share, side)
     item = draw_sheet(instrument, rng) if isinstance(instrument, Print) else draw_screen(instrument, rng)
     scale = face_pixels / portrait.face_width
     centre = (portrait.box[:2] + portrait.box[2:]) / 2
@@ -137,9 +149,9 @@ def attack(
 ) -> Capture:
     """A print or display held in the room."""
     radiance, plane = attack_radiance(shown, setting, phase)
-    matrix = plane.homography @ np.vstack([shown.portrait_to_picture, [0, 0, 1]])
+    landmarks = cv2.transform(_landmarks(portrait)[None], shown.portrait_to_picture)[0]
     kind = shown.instrument.kind
-    return _taken(radiance, portrait, matrix, setting.shot, rng, kind, shown.instrument.name)
+    return _taken(radiance, plane.to_frame(landmarks), setting.shot, rng, kind, shown.instrument.name)
 
 
 def attack_radiance(shown: Presentation, setting: Setting, phase: float) -> tuple[Floats, Plane]:
@@ -197,21 +209,18 @@ def _add_hand(radiance: Floats, plane: Plane, rim: float, grip: tuple[float, ...
     radiance += alpha[..., None] * ((0.35 + 0.75 * rounded[..., None]) * skin * light.white() - radiance)
 
 
-def _taken(
-    radiance: Floats,
-    portrait: Portrait,
-    to_frame: np.ndarray,
-    shot: Shot,
-    rng: np.random.Generator,
-    kind: str,
-    instrument: str,
-) -> Capture:
-    frame, jpeg = capture(radiance, shot, rng, metered(radiance, shot))
-    matrix = to_frame if to_frame.shape == (3, 3) else np.vstack([to_frame, [0, 0, 1]])
-    grow = np.array([shot.output[0] / shot.sensor[0], shot.output[1] / shot.sensor[1]])
+def _landmarks(portrait: Portrait) -> np.ndarray:
+    """Five points and four corners of the box, float64 [9, 2], photo pixels."""
     x1, y1, x2, y2 = portrait.box
-    corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64)
-    points = cv2.perspectiveTransform(np.vstack([portrait.points, corners])[None].astype(np.float64), matrix)[0] * grow
+    return np.vstack([portrait.points, [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]]).astype(np.float64)
+
+
+def _taken(
+    radiance: Floats, landmarks: np.ndarray, shot: Shot, rng: np.random.Generator, kind: str, instrument: str
+) -> Capture:
+    """Press the shutter. landmarks: `_landmarks` in sensor pixels."""
+    frame, jpeg = capture(radiance, shot, rng)
+    points = landmarks * (shot.output[0] / shot.sensor[0], shot.output[1] / shot.sensor[1])
     # A turned box is taken at its edges' middles, as an upright detector box would lie.
     middles = (points[5:] + np.roll(points[5:], -1, axis=0)) / 2
     box = np.array([middles[3][0], middles[0][1], middles[1][0], middles[2][1]])

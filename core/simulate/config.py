@@ -26,7 +26,8 @@ class Camera(Part):
     """What turns radiance into a JPEG.
 
     sensor, output: (width, height) in pixels; an old webcam interpolates a small sensor. blur: lens Gaussian sigma, sensor
-    pixels (est.). aperture: side of the light-sensitive square, pixels. electrons: collected per cd/m2 at the longest
+    pixels (est.; streams below the sensor's own resolution see a lens sharper than their pixels). aperture: side of the
+    light-sensitive square, pixels; small where lines are skipped. electrons: collected per cd/m2 at the longest
     exposure, log-uniform: pixel area x exposure x f-number x QE, e.g. 2 um, f/2.2, 1/30 s gives about 60. full_well:
     electrons (image-sensor data sheets: 4 000-10 000 for 1.4-3 um pixels). read_noise: electrons rms. bias: exposure
     error in stops. centre: weight of the centre in metering. awb: share of the grey-world correction applied. cast: sd of
@@ -36,8 +37,8 @@ class Camera(Part):
 
     sensor: tuple[int, int] = (640, 480)
     output: tuple[int, int] = (640, 480)
-    blur: Range = (0.4, 1.7)
-    aperture: Range = (0.55, 0.95)
+    blur: Range = (0.1, 0.8)
+    aperture: Range = (0.2, 0.95)
     electrons: Range = (8.0, 80.0)
     full_well: Range = (3000.0, 9000.0)
     read_noise: Range = (2.0, 8.0)
@@ -45,7 +46,7 @@ class Camera(Part):
     centre: Range = (0.3, 1.0)
     awb: Range = (0.4, 1.0)
     cast: float = 0.14
-    denoise: Range = (0.0, 0.6)
+    denoise: Range = (0.0, 1.4)
     chroma_denoise: Range = (0.0, 2.0)
     sharpen: Range = (0.0, 0.8)
     contrast: Range = (0.9, 1.4)
@@ -85,12 +86,12 @@ class Print(Part):
     ink: Range = (0.02, 0.06)
     gain: Range = (0.85, 1.35)
     gamut: Range = (0.75, 0.98)
-    screen: Range = (85.0, 150.0)
+    screen: Range = (65.0, 141.0)
     dots: Range = (0.25, 0.6)
     grain: Range = (0.005, 0.02)
     gloss: Range = (0.0, 0.02)
     bend: Range = (0.0, 0.08)
-    face_mm: Range = (50.0, 150.0)
+    face_mm: Range = (30.0, 150.0)
     border: Range = (0.0, 0.08)
 
 
@@ -100,10 +101,10 @@ class Display(Part):
     pitch_mm: pixel pitch (phone 0.055-0.065, tablet 0.096, laptop 0.17-0.25, monitor 0.23-0.31, television 0.4-0.6: data
     sheets). white: cd/m2 shown for white in a room of 500 lx, log-uniform; automatic or by hand, screens are dimmed in
     dark rooms, as (lux / 500) ** 0.45 (est.). black: of white (LCD 1/1000 plus flare). gamma: display exponent
-    over the picture's own. layout: sub-pixels. gap: black matrix. kelvin: white point, night mode included. roll_off: brightness lost across the
-    panel. flicker: relative depth of rolling-shutter bands. reflect: diffuse reflectance of the glass. glare: specular
-    reflectance of a lamp or window. bezel: width over picture width. video_jpeg: quality of the video shown. video_side:
-    long side of that video, pixels. face_mm: width of the face on the screen.
+    over the picture's own. layout: sub-pixels. gap: black matrix. kelvin: white point, night mode included. roll_off:
+    brightness lost across the panel, stops. flicker: relative depth of rolling-shutter bands. reflect: diffuse reflectance
+    of the glass. glare: specular reflectance of a lamp or window. bezel: width over picture width. video_jpeg: quality of
+    the video shown. video_side: long side of that video, pixels. face_mm: width of the face on the screen.
     """
 
     kind: Literal["display"] = "display"
@@ -129,13 +130,13 @@ Instrument = Annotated[Print | Display, Field(discriminator="kind")]
 
 LASER = Print()
 INKJET = Print(name="inkjet", screen=(0, 0), grain=(0.01, 0.03), gamut=(0.85, 1.0), gloss=(0.0, 0.06), ink=(0.01, 0.04))
-MAGAZINE = Print(name="magazine", screen=(133, 175), dots=(0.4, 0.7), gloss=(0.01, 0.05), face_mm=(40, 110))
+MAGAZINE = Print(name="magazine", screen=(133, 175), dots=(0.4, 0.7), gloss=(0.01, 0.05), face_mm=(25, 110))
 PHONE = Display(layout="pentile")
-TABLET = Display(name="tablet", pitch_mm=(0.09, 0.1), white=(120, 450), face_mm=(60, 120))
-LAPTOP = Display(name="laptop", pitch_mm=(0.15, 0.25), white=(100, 350), roll_off=(0.0, 0.45), face_mm=(70, 150))
-MONITOR = Display(name="monitor", pitch_mm=(0.23, 0.31), white=(100, 350), face_mm=(90, 190), video_side=(480, 1000))
+TABLET = Display(name="tablet", pitch_mm=(0.09, 0.1), white=(120, 450), face_mm=(40, 120))
+LAPTOP = Display(name="laptop", pitch_mm=(0.15, 0.25), white=(100, 350), roll_off=(0.0, 0.45), face_mm=(30, 150))
+MONITOR = Display(name="monitor", pitch_mm=(0.23, 0.31), white=(100, 350), face_mm=(35, 190), video_side=(480, 1000))
 TELEVISION = Display(
-    name="television", pitch_mm=(0.4, 0.6), white=(100, 400), face_mm=(150, 320), video_side=(480, 1000)
+    name="television", pitch_mm=(0.4, 0.6), white=(100, 400), face_mm=(70, 320), video_side=(480, 1000)
 )
 
 
@@ -162,9 +163,9 @@ DOMAINS = [
             sensor=(400, 300),
             electrons=(4, 40),
             read_noise=(3, 12),
-            blur=(0.4, 1.3),
+            blur=(0.1, 0.8),
             jpeg=(45, 85),
-            denoise=(0, 1.0),
+            denoise=(0, 1.3),
             saturation=(0.5, 1.1),
             contrast=(0.85, 1.3),
             mosaic=0.8,
@@ -194,7 +195,7 @@ DOMAINS = [
             output=(720, 405),
             electrons=(10, 60),
             jpeg=(50, 85),
-            blur=(0.4, 1.6),
+            blur=(0.1, 0.8),
             contrast=(0.9, 1.5),
             mosaic=0.2,
         ),

@@ -87,9 +87,26 @@ class Plane:
         across = ((inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]) / w / self.picture[0]).astype(np.float32)
         down = ((inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]) / w / self.picture[1]).astype(np.float32)
         if self.bend:
-            # To first order a bend about the upright axis shifts rows by the sagitta, seen from slightly above.
-            down = down + np.float32(self.bend * 0.6) * (1 - (2 * np.clip(across, -0.5, 1.5) - 1) ** 2)
+            down = down + self._sag(across).astype(np.float32)
         return across, down
+
+    def _sag(self, across: np.ndarray) -> np.ndarray:
+        """Rows, as a share of the picture, by which a bent sheet shows higher than a flat one, nil at the face.
+
+        To first order a bend about the upright axis shifts rows by the sagitta, seen from slightly above.
+        """
+        at_face = 2 * self.face[0] / self.picture[0] - 1
+        return self.bend * 0.6 * (at_face**2 - (2 * np.clip(across, -0.5, 1.5) - 1) ** 2)
+
+    def to_frame(self, points: np.ndarray) -> np.ndarray:
+        """Where points of the picture, float [N, 2] pixels, land in the frame, bend included; float64 [N, 2] pixels."""
+        shown = points.astype(np.float64)
+        if self.bend:
+            shown = (
+                shown
+                - np.column_stack([np.zeros(len(shown)), self._sag(shown[:, 0] / self.picture[0])]) * self.picture[1]
+            )
+        return np.asarray(cv2.perspectiveTransform(shown[None], self.homography)[0])
 
     def mask(self, margin: float = 0.0) -> Floats:
         """1 inside the picture enlarged by `margin` picture widths on each side, soft over a pixel, float32 [H, W]."""

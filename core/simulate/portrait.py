@@ -149,7 +149,7 @@ def person_matte(bgr: Image, box: Floats) -> Floats:
     cv2.setRNGSeed(0)  # GrabCut's k-means start is random; the matte must not depend on the order of calls
     cv2.grabCut(small, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
     person = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(person)
+    count, labels, _, _ = cv2.connectedComponentsWithStats(person)
     if count > 2:  # keep the piece with the face only
         person = (labels == labels[min(h - 1, max(0, face[1])), min(w - 1, max(0, face[0]))]).astype(np.uint8)
     person = cv2.morphologyEx(person, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))

@@ -14,7 +14,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.simulate.camera import capture, metered
 from dtda.core.simulate.capture import attack_radiance, draw_presentation, draw_setting, settled
 from dtda.core.simulate.config import LAPTOP, LASER, Camera, Domain, Room
-from dtda.core.simulate.portrait import Portrait, person_matte
+from dtda.core.simulate.portrait import Portrait
 from dtda.core.simulate.scene import Pose, add_person
 from dtda.core.types import Image
 
@@ -31,7 +31,8 @@ DOMAIN = Domain(
     room=Room(lux=(250, 400), kelvin=(4000, 5000), side=(0.2, 0.6), backlight=0.0),
     instruments=[LASER, LAPTOP],
 )
-SEEDS = {"live": 11, "print": 12, "screen": 13}
+INSTRUMENTS = {"print": LASER, "screen": LAPTOP}
+SEEDS = {"live": 11, "print": 12, "screen": 15}
 
 
 def astronaut() -> Portrait:
@@ -39,12 +40,21 @@ def astronaut() -> Portrait:
     from skimage.data import astronaut as photo
 
     bgr = np.ascontiguousarray(photo()[:, :, ::-1])
-    box = np.array(BOX, np.float32)
-    return Portrait("astronaut", "astronaut", bgr, person_matte(bgr, box), box, np.array(POINTS, np.float32))
+    matte = np.zeros(bgr.shape[:2], np.float32)
+    cv2.fillPoly(matte, [np.array(OUTLINE, np.int32)], 1.0, cv2.LINE_AA)
+    matte = cv2.GaussianBlur(matte, (0, 0), 1.2)
+    return Portrait("astronaut", "astronaut", bgr, matte, np.array(BOX, np.float32), np.array(POINTS, np.float32))
 
 
 BOX = (184.5, 62.9, 268.4, 174.4)
 POINTS = ((206.3, 101.9), (247.1, 105.3), (224.8, 124.0), (206.8, 142.1), (241.0, 144.8))
+# The person's outline in the photo, drawn by hand: a space suit is more than GrabCut makes out.
+OUTLINE = (
+    (157, 65), (166, 46), (194, 31), (235, 18), (269, 26), (294, 50), (300, 85), (294, 115), (275, 135), (263, 150),
+    (261, 172), (280, 193), (302, 225), (306, 239), (340, 260), (350, 280), (360, 320), (367, 350), (400, 345),
+    (450, 370), (484, 410), (499, 460), (511, 466), (511, 511), (30, 511), (23, 450), (21, 400), (28, 325), (45, 280),
+    (60, 245), (113, 208), (115, 190), (125, 166), (150, 151), (179, 150), (183, 132), (170, 125), (158, 105),
+)  # fmt: skip
 
 
 def frames(name: str) -> Iterator[Image]:
@@ -54,8 +64,12 @@ def frames(name: str) -> Iterator[Image]:
     rng = np.random.default_rng(SEEDS[name])
     portrait = astronaut()
     setting = draw_setting(portrait, DOMAIN, (0.155, 0.16), rng)
-    setting = replace(setting, pose=replace(setting.pose, x=SIZE[0] * 0.5, y=SIZE[1] * 0.42, yaw=6.0, pitch=-4.0, roll=1.0))
-    shown = None if name == "live" else draw_presentation(portrait, DOMAIN.instruments[CLIPS.index(name) - 1], rng)
+    setting = replace(
+        setting, pose=replace(setting.pose, x=SIZE[0] * 0.5, y=SIZE[1] * 0.42, yaw=6.0, pitch=-4.0, roll=1.0)
+    )
+    shown = None
+    if name != "live":  # small enough in the frame that the edges of the paper or screen can be seen
+        shown = draw_presentation(portrait, INSTRUMENTS[name], rng, share=(0.3, 0.32), side=420)
     sway = rng.uniform(0, 2 * np.pi, 6)
     metering = None
     for number in range(int(FPS * SECONDS)):
