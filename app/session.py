@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Qt, Signal
 
 from dtda.app.capture import Player
+from dtda.app.loading import load
 from dtda.app.mailbox import Closed, Mailbox
 from dtda.app.records import Notice, Shot
 from dtda.app.workers import Choice, Parts, Processor, real_parts
@@ -25,6 +26,9 @@ WARM_UP = 12  # frames before the target of a seek while paused: enough for the 
 
 def open_any(spec: str) -> Source:
     """`open_source`, imported in the capture thread, where it may take its time."""
+    load("dtda.app.sources", "dtda.app.streams")
+    if spec == "sample":
+        load("platformdirs", "dtda.app.sample", "dtda.core.simulate.sample")
     from dtda.app.sources import open_source
 
     return open_source(spec)
@@ -34,6 +38,7 @@ def resolve(wish: str) -> str:
     """A source to open. "?camera:N" is that camera if it is there, else the first one, else the sample."""
     if not wish.startswith("?"):
         return wish
+    load("dtda.app.streams", "cv2_enumerate_cameras")
     from dtda.app.streams import cameras
 
     there = [f"camera:{index}" for index, _ in cameras()]

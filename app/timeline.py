@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from typing import Any
 
@@ -10,6 +9,7 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
 
+from dtda.app.loading import load
 from dtda.app.records import PlayerState
 from dtda.app.series import ScoreSeries
 from dtda.app.theme import Theme, track_color
@@ -57,9 +57,7 @@ class Timeline(QWidget):
     def load(self) -> None:
         """Import pyqtgraph in a thread; `refresh` builds the plot once it is there."""
         if self._importer is None:
-            self._importer = threading.Thread(
-                target=importlib.import_module, args=("pyqtgraph",), name="plot import", daemon=True
-            )
+            self._importer = threading.Thread(target=load, args=("pyqtgraph",), name="plot import", daemon=True)
             self._importer.start()
 
     def close_down(self, timeout: float) -> None:

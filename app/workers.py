@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dtda.app.loading import load
 from dtda.app.mailbox import Closed, Mailbox
 from dtda.app.records import Level, Notice, Shot
 from dtda.app.tally import Tally
@@ -49,6 +50,7 @@ class Parts:
 
 def real_parts() -> Parts:
     """Imports what the live pipeline needs, which takes seconds."""
+    load("dtda.app.pipeline", "dtda.engines.detect", "dtda.engines.registry", "dtda.engines.ort")
     from dtda.app.pipeline import Pipeline
     from dtda.engines.detect import open_detector
     from dtda.engines.registry import open_engine

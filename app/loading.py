@@ -1,0 +1,19 @@
+"""Imports in threads, one thread at a time.
+
+Two threads that enter the same packages from different ends may each wait for the other's module; Python breaks that
+deadlock by handing out a half-made module, and the import fails. Seen with pydantic, about once in twenty starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+
+_turn = threading.Lock()
+
+
+def load(*names: str) -> None:
+    """Import modules by name, when no other thread is doing so."""
+    with _turn:
+        for name in names:
+            importlib.import_module(name)
