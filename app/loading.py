@@ -1,7 +1,7 @@
 """Imports in threads, one thread at a time.
 
 Two threads that enter the same packages from different ends may each wait for the other's module; Python breaks that
-deadlock by handing out a half-made module, and the import fails. Seen with pydantic, about once in twenty starts.
+deadlock by handing out a half-made module, and the import fails. Seen with pydantic.
 """
 
 from __future__ import annotations
