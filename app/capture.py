@@ -84,7 +84,7 @@ class Player(threading.Thread):
 
     def refresh(self) -> None:
         """Let a frame that is on screen while paused be judged again, after a change of engine or threshold."""
-        self._order("seek", self._refresh)
+        self._order("refresh", self._refresh)
 
     def set_speed(self, speed: float) -> None:
         self._order("speed", lambda: self._set(speed=min(max(speed, SPEEDS[0]), SPEEDS[-1])))
@@ -204,7 +204,10 @@ class Player(threading.Thread):
     def _clip_ended(self) -> None:
         state = self.state
         if state.live:
-            self._tell("info", f"{state.title} has ended. Open it again, or another source, from the File menu.")
+            assert self._source is not None
+            self._source.close()
+            self._source = None
+            self._tell("info", f"{state.title} has ended. Press Space to open it again.", "end")
             self._set(playing=False, ended=True)
             return
         following = [*range(state.clip + 1, len(state.clips)), *(range(state.clip + 1) if state.loop else ())]
@@ -245,7 +248,7 @@ class Player(threading.Thread):
         self._due = time.perf_counter() + RETRY_S
         try:
             self._source = self._opener(self.state.spec)
-        except DtdaError:  # told when it vanished
+        except Exception:  # told when it vanished
             return
         self._returning = True  # not told before it has sent a frame
         self.state = replace(self.state, vanished=False)
@@ -270,10 +273,12 @@ class Player(threading.Thread):
 
     def _play(self) -> None:
         if self._source is None:
+            if self.state.ended:
+                self._open(self.state.spec)
             return
         self._due = time.perf_counter()
         self._set(playing=True)
-        if self.state.ended and not self.state.live:
+        if self.state.ended:
             self._select(0)
 
     def _set_loop(self, loop: bool) -> None:
@@ -315,7 +320,9 @@ class Player(threading.Thread):
 
     def _refresh(self) -> None:
         if self._source is not None and not self.state.live and not self.state.playing:
+            ended = self.state.ended
             self._show_at(max(self.state.index, 0))
+            self._set(ended=ended)
 
     def _jump(self, index: int) -> None:
         assert self._source is not None
@@ -328,9 +335,14 @@ class Player(threading.Thread):
         self._jump(max(0, index - self._warm_up))
         while (frame := self._read()) is not None:
             self._deliver(frame, shown=frame.index >= index)
-            if frame.index >= index or self._stopped:
+            if frame.index >= index or self._superseded():
                 break
         self._changed()
+
+    def _superseded(self) -> bool:
+        """Whether the frame being looked for is no longer wanted: while the slider is dragged each seek has a successor."""
+        with self._wake:
+            return self._stopped or any(kind in ("seek", "select", "clip", "open") for kind, _ in self._commands)
 
     def _set(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]

@@ -223,9 +223,10 @@ class CropInspector(QWidget):
             # Shares the array's memory, which `_aligned` keeps alive.
             self._chip = QImage(chip.data, width, height, chip.strides[0], QImage.Format.Format_RGB888)
             quality = aligned.quality
+            yaw = round(quality.yaw, 2) + 0.0  # no minus before a zero
             self._facts.setText(
                 f"#{aligned.face.track}, {width}\u2009×\u2009{height} px from a face of {quality.size:.0f} px. "
-                f"Sharpness {quality.sharpness:.2g}, brightness {quality.brightness:.0f}, yaw {quality.yaw:+.2f}."
+                f"Sharpness {quality.sharpness:.2g}, brightness {quality.brightness:.0f}, yaw {yaw:+.2f}."
             )
         self._space.update()
 

@@ -31,6 +31,7 @@ class Timeline(QWidget):
         self._series = ScoreSeries()
         self._threshold: float | None = None
         self._caption = ""
+        self._stale = True  # the plot lags behind the series
         self._plot: Any = None
         self._importer: threading.Thread | None = None
         self._curves: dict[int, Any] = {}
@@ -67,10 +68,12 @@ class Timeline(QWidget):
     def start_clip(self, state: PlayerState) -> None:
         """Forget the curves; the axis is the clip, or the last seconds of a live source."""
         self._series = ScoreSeries(None if state.live else state.length, state.fps or 15.0)
+        self._stale = True
         self.refresh()
 
     def add(self, observation: Observation) -> None:
         self._series.add(observation)
+        self._stale = True
 
     def set_threshold(self, value: float | None, caption: str) -> None:
         """value: None while no engine is loaded. caption: said beside the line."""
@@ -87,6 +90,9 @@ class Timeline(QWidget):
             if self._importer is None or self._importer.is_alive():
                 return
             self._build()
+        if not self._stale:
+            return
+        self._stale = False
         left, right = self._series.span
         self._plot.setXRange(left, right, padding=0.01)
         self._now.setPos(self._series.now)

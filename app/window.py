@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 from dtda.app import dialogs, texts
 from dtda.app import theme as themes
 from dtda.app.icons import app_icon
+from dtda.app.loading import load
 from dtda.app.menus import Menus
 from dtda.app.preferences import Preferences
 from dtda.app.records import Notice, PlayerState
@@ -54,6 +55,7 @@ class MainWindow(QMainWindow):
         self._threshold = session.processor.choice.threshold
         self._selected: int | None = None
         self._take = -1
+        self._shown = ("", -1)  # title and clip behind the timeline
         self._age_from: float | None = None
         self._started = False
         self._build()
@@ -91,7 +93,7 @@ class MainWindow(QMainWindow):
 
     def _save(self) -> None:
         state = self.session.player.state
-        values = {"view/geometry": self.saveGeometry(), "view/theme": self.theme_choice, "play/speed": state.speed}
+        values = {"view/geometry": self.saveGeometry(), "play/speed": state.speed}
         if state.spec != "sample":  # which may loop without having been told to
             values["play/loop"] = state.loop
         self._preferences.store({**self.views.saved(), **values})
@@ -117,7 +119,7 @@ class MainWindow(QMainWindow):
         if (processor.info, processor.loading) != (self._info, self._loading):
             self._on_engine(processor.info, processor.loading)
         self.transport.show_state(state)
-        self._show_stale(state.vanished)
+        self._show_stale(state.vanished or not state.open)
         if self.picture.observation is None:
             self._show_waiting(state)
         observation = self.session.fetch()
@@ -154,8 +156,6 @@ class MainWindow(QMainWindow):
             self._preferences.remember_source(state)
         self.messages.clear("end")
         self.session.processor.tally.rest()
-
-    _shown: tuple[str, int] = ("", -1)
 
     def _on_engine(self, info: EngineInfo | None, loading: bool) -> None:
         changed = info is not None and info != self._info
@@ -241,6 +241,7 @@ class MainWindow(QMainWindow):
         return self._preferences.words("source/recent")
 
     def cameras(self) -> list[tuple[int, str]]:
+        load("dtda.app.streams", "cv2_enumerate_cameras")
         from dtda.app.streams import cameras
 
         return cameras()
@@ -272,6 +273,7 @@ class MainWindow(QMainWindow):
 
     def use_theme(self, choice: str) -> None:
         self.theme_choice = choice
+        self._preferences.store({"view/theme": choice})
         self._theme = themes.resolve(choice)
         app = QApplication.instance()
         assert isinstance(app, QApplication)

@@ -365,3 +365,57 @@ def test_a_single_picture_ends_without_a_word(start: Start) -> None:
     assert box.get(2).length == 1
     until(lambda: player.state.ended)
     assert player.notices() == []
+
+
+def test_a_stream_that_ends_is_told_once_and_play_opens_it_again() -> None:
+    class Ending(Clips):
+        def read(self) -> Frame | None:
+            return None if self._next >= 3 else super().read()
+
+    opened: list[Ending] = []
+
+    def opener(spec: str) -> Ending:
+        opened.append(Ending({"cam": 0}, live=True))
+        return opened[-1]
+
+    box: Mailbox[Shot] = Mailbox()
+    player = Player(box, opener)
+    player.start()
+    player.open("http://x")
+    until(lambda: player.state.ended)
+    time.sleep(0.05)
+    assert [notice.topic for notice in player.notices()] == ["end"]
+    assert opened[0].closed
+    player.play()
+    until(lambda: len(opened) == 2 and player.state.ended)
+    player.stop()
+    player.join(2)
+
+
+def test_judging_again_at_the_end_does_not_lose_the_end(start: Start) -> None:
+    player, box = start(Clips({"a": 3}))
+    take(box, 3)
+    until(lambda: player.state.ended)
+    player.refresh()
+    assert box.get(2).frame.index == 2
+    until(lambda: player.state.ended)
+    player.play()
+    assert box.get(2).frame.index == 0
+
+
+def test_a_seek_is_not_lost_to_a_new_judgement(start: Start) -> None:
+    player, box = paused(start)
+    player.seek(30)
+    player.refresh()
+    assert box.get(2).frame.index == 30
+    assert box.get(2).frame.index == 30
+
+
+def test_a_newer_seek_cuts_the_warm_up_of_the_older_short(start: Start) -> None:
+    player, box = paused(start, length=200, warm_up=40)
+    player.seek(100)
+    assert box.get(2).frame.index == 60
+    player.seek(150)
+    seen = drain(box)
+    assert seen[-1] == 150
+    assert 100 not in seen

@@ -370,7 +370,7 @@ def test_the_plot_follows_and_a_click_seeks(show: Show, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: window.picture.observation.frame.index >= sought[0])  # type: ignore[union-attr]
 
 
-def test_settings_are_restored(show: Show, qtbot: QtBot) -> None:
+def test_settings_are_restored(show: Show, qtbot: QtBot, settings: QSettings) -> None:
     window = show(FakeSource(5000))
     window.resize(700, 560)
     window.use_theme("light")
@@ -379,6 +379,7 @@ def test_settings_are_restored(show: Show, qtbot: QtBot) -> None:
     window.inspector.hide()
     qtbot.waitUntil(lambda: window.session.player.state.loop)
     close(window)
+    assert QSettings(settings.fileName(), QSettings.Format.IniFormat).value("view/theme") == "light"
     again = show(FakeSource(5000))
     assert (again.width(), again.height()) == (700, 560)
     qtbot.waitUntil(lambda: again.session.player.state.loop)
