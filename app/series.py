@@ -29,6 +29,7 @@ class ScoreSeries:
     def __init__(self, length: int | None = None, fps: float = 15.0) -> None:
         self.length, self.fps = length, fps
         self.now = 0.0
+        self.latest: dict[int, float] = {}  # track -> P(live) of the faces scored in the newest frame
         columns = min(length or 0, COLUMNS)
         self._x: npt.NDArray[np.float64] = (
             np.arange(columns, dtype=np.float64) * ((length or 0) / max(columns, 1)) / fps
@@ -46,6 +47,7 @@ class ScoreSeries:
     def add(self, observation: Observation) -> None:
         frame = observation.frame
         scores = {v.track: v.p_live if v.scored else math.nan for v in observation.verdicts}
+        self.latest = {track: p for track, p in scores.items() if not math.isnan(p)}
         if self.length is not None:
             self.now = frame.index / self.fps
             column = min(frame.index * len(self._x) // max(self.length, 1), len(self._x) - 1)

@@ -104,6 +104,8 @@ class Timeline(QWidget):
                 self._curves[track] = self._plot.plot(name=f"#{track}", connect="finite", antialias=True)
                 self._curves[track].setPen(self._track_pen(track))
             self._curves[track].setData(x, y)
+        spots = [{"pos": (self._series.now, p), "brush": track_color(t)} for t, p in self._series.latest.items()]
+        self._dots.setData(spots)
 
     def _track_pen(self, track: int) -> Any:
         import pyqtgraph
@@ -133,9 +135,11 @@ class Timeline(QWidget):
         label = {"position": 0.02, "anchors": [(0, 0), (0, 1)]}
         self._line.label = pg.InfLineLabel(self._line, text="", **label)
         self._now = pg.InfiniteLine(0.0, angle=90)
-        for part in (*self._sides, *self._words, self._line, self._now):
+        self._dots = pg.ScatterPlotItem(size=9, pen=pg.mkPen(None))  # a frame alone, as after a seek, has no line
+        for part in (*self._sides, *self._words, self._line, self._now, self._dots):
             item.addItem(part, ignoreBounds=True)
         self._line.setZValue(10)
+        self._dots.setZValue(20)
         self._line.sigPositionChanged.connect(self._on_line_moving)
         self._line.sigPositionChangeFinished.connect(self._on_line_moved)
         item.vb.sigXRangeChanged.connect(self._place_words)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -419,3 +421,12 @@ def test_a_newer_seek_cuts_the_warm_up_of_the_older_short(start: Start) -> None:
     seen = drain(box)
     assert seen[-1] == 150
     assert 100 not in seen
+
+
+def test_the_threads_and_what_they_pass_do_without_qt() -> None:
+    code = (
+        "import sys, dtda.app.capture, dtda.app.workers, dtda.app.series, dtda.app.tally; "
+        "print([name for name in sys.modules if name.startswith(('PySide6', 'pyqtgraph'))])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

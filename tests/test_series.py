@@ -32,6 +32,7 @@ def test_a_clip_has_a_place_for_each_frame_and_gaps_where_nothing_was_scored() -
     np.testing.assert_allclose(series.curves()[2][1], [np.nan, np.nan, np.nan, 0.9])
     assert series.span == (0, pytest.approx(0.3))
     assert series.now == pytest.approx(0.3)
+    assert series.latest == {1: 0.4, 2: 0.9}
 
 
 def test_a_replay_takes_the_place_of_what_was_there() -> None:
