@@ -6,7 +6,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dtda.core.errors import DtdaError
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return report_errors("dtda", lambda: args.run(args))
 
 
-def report_errors(program: str, action) -> int:  # type: ignore[no-untyped-def]
+def report_errors(program: str, action: Callable[[], int | None]) -> int:
     """Run an action; a DtdaError becomes one line on stderr and status 2, Ctrl-C status 130."""
     try:
         return int(action() or 0)

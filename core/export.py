@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -100,6 +101,7 @@ def _write(model: nn.Module, size: int, path: Path) -> None:
 
 
 def _parity(model: nn.Module, path: Path, chips: Image) -> float:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, as in dtda.engines
     import onnxruntime
 
     planes = np.ascontiguousarray(chips.transpose(0, 3, 1, 2))

@@ -29,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
     trained = load_student(args.checkpoint)
     if "thresholds" not in trained.state:
-        raise DtdaError(f"{args.checkpoint}: its training has not finished, so it has no threshold; go on with --resume.")
+        raise DtdaError(
+            f"{args.checkpoint}: its training has not finished, so it has no threshold; go on with --resume."
+        )
     data = trained.config.data.model_copy(update={"manifests": [args.protocol]})
     config = trained.config.model_copy(update={"data": data})
     chips = load_chips(config, args.checkpoint.parent, detector)

@@ -13,9 +13,15 @@ LICENCE = "Apache-2.0"
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CKPT")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="STUDENT.onnx")
-    parser.add_argument("--training-data", metavar="TEXT", help="what it was trained on (default: the manifests' names)")
-    parser.add_argument("--licence", default=LICENCE, metavar="TEXT", help=f"licence of the weights (default {LICENCE})")
-    parser.add_argument("--note", action="append", default=[], metavar="TEXT", help="a sentence for the user; repeatable")
+    parser.add_argument(
+        "--training-data", metavar="TEXT", help="what it was trained on (default: the manifests' names)"
+    )
+    parser.add_argument(
+        "--licence", default=LICENCE, metavar="TEXT", help=f"licence of the weights (default {LICENCE})"
+    )
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="TEXT", help="a sentence for the user; repeatable"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

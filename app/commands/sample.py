@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for live.avi, print.avi, screen.avi")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for live.avi, print.avi, screen.avi"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

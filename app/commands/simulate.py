@@ -8,6 +8,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dtda.core.types import Face, Image
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 @functools.cache
-def detector() -> Callable:  # type: ignore[type-arg]
+def detector() -> Callable[[Image], list[Face]]:
     """One CenterFace per process."""
     from dtda.engines.detect import open_detector
 

@@ -1,0 +1,275 @@
+"""The training loop on small pictures that differ in texture: learning, resuming, refusing."""
+
+import csv
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dtda.core.data.chips import cut_chips, jittered
+from dtda.core.data.manifest import POINTS, read_manifest
+from dtda.core.errors import DtdaError
+from dtda.core.export import PARITY, export
+from dtda.core.models.student import build_student
+from dtda.core.preprocess import TEMPLATE, CropRule, crop
+from dtda.core.sidecar import read_sidecar
+from dtda.core.training import checkpoint, loop
+from dtda.core.training.config import read_config
+from dtda.core.training.samples import Samples
+
+SIZE = 32
+
+
+def _picture(live, rng):
+    """Smooth for live, with a fine chequer for spoof; brightness says nothing."""
+    coarse = rng.uniform(60, 190, (6, 6, 3)).astype(np.float32)
+    picture = cv2.resize(coarse, (160, 160), interpolation=cv2.INTER_CUBIC)
+    if not live:
+        y, x = np.mgrid[:160, :160] // 6
+        picture += (30 * ((x + y) % 2) - 15)[..., None]
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    points = (TEMPLATE * 0.6 + 45).ravel().tolist()
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "attack_type", "domain", "subject", "split", *POINTS])
+        for number in range(144):
+            live, domain = number % 2 == 0, ("a", "b", "c")[number % 3]
+            split = ("train", "train", "dev", "test")[number // 6 % 4]
+            cv2.imwrite(str(folder / f"{number}.png"), _picture(live, rng))
+            kind = "" if live else "print"
+            writer.writerow([f"{number}.png", "live" if live else "spoof", kind, domain, f"s{number}", split, *points])
+    return folder / "manifest.csv"
+
+
+@pytest.fixture
+def config(manifest, tmp_path):
+    path = tmp_path / "train.toml"
+    path.write_text(
+        f"""
+        name = "tiny"
+        workers = 0
+        threads = 1
+        dropout = 0.1
+        [data]
+        manifests = ["{manifest}"]
+        size = {SIZE}
+        margin = 1.3
+        crops = 2
+        held_out = ["c"]
+        [optim]
+        epochs = 2
+        batch = 8
+        [augment]
+        jpeg = 0.0
+        noise = 0.0
+        blur = 0.0
+        erase = 0.0
+        colour = 0.3
+        """
+    )
+    return read_config(path)
+
+
+def _no_detector():
+    raise AssertionError("the manifest has points")
+
+
+def _train(config, out, **options):
+    return loop.train(config, out, options.pop("resume", False), _no_detector, **options)
+
+
+@pytest.mark.slow
+def test_it_learns_evaluates_and_exports_what_it_learned(config, tmp_path):
+    config = config.model_copy(update={"optim": config.optim.model_copy(update={"epochs": 30, "lr": 4e-3, "ema": 0.9})})
+    path = _train(config, tmp_path / "run")
+    state = checkpoint.load(path)
+    assert state["history"][-1]["dev_auc"] > 0.9
+    held_out = state["results"]["test identities, held-out domains"]
+    assert set(held_out) == {"all", "c print"}
+    assert held_out["all"]["auc"] > 0.85
+    assert held_out["all"]["auc_low"] <= held_out["all"]["auc"] <= held_out["all"]["auc_high"]
+
+    chips = loop.load_chips(config, tmp_path / "run", _no_detector)
+    out = tmp_path / "student.onnx"
+    difference = export(path, out, np.asarray(chips.images[:16, 0]), "chequers", "Apache-2.0")
+    assert difference < PARITY
+    sidecar = read_sidecar(out)
+    assert (sidecar.size, sidecar.margin) == (SIZE, 1.3)
+    assert sidecar.threshold == state["thresholds"]["default"]["value"]
+    assert sidecar.metrics["test identities, held-out domains: all"]["auc"] == pytest.approx(
+        held_out["all"]["auc"], abs=1e-4
+    )
+
+    # The live pipeline's own crop, through the live engine, gives what the trained network says.
+    from dtda.engines.registry import open_engine
+
+    engine = open_engine(out)
+    record = chips.records[0]
+    chip = crop(cv2.imread(str(record.path)), record.points, sidecar.rule)
+    trained = checkpoint.load_student(path).student
+    x = torch.from_numpy(chip.transpose(2, 0, 1)[None].copy()).float() / 255
+    assert engine.infer(chip[None])[0] == pytest.approx(float(torch.sigmoid(trained(x).detach())[0]), abs=PARITY)
+    engine.close()
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_weights(config, tmp_path):
+    whole = checkpoint.load(_train(config, tmp_path / "whole"))
+    _train(config, tmp_path / "cut", stop_after=3)  # in the middle of the first epoch
+    assert checkpoint.load(tmp_path / "cut" / "last.ckpt")["batch"] == 3
+    resumed = checkpoint.load(_train(config, tmp_path / "cut", resume=True))
+    for name, value in whole["student"].items():
+        assert torch.equal(value, resumed["student"][name]), name
+    for name, value in whole["ema"].items():
+        assert torch.equal(value, resumed["ema"][name]), name
+    assert resumed["results"] == whole["results"] or str(resumed["results"]) == str(whole["results"])
+
+
+def test_another_seed_gives_other_weights(config, tmp_path):
+    one = checkpoint.load(_train(config, tmp_path / "one", stop_after=2))
+    other = checkpoint.load(_train(config.model_copy(update={"seed": 1}), tmp_path / "other", stop_after=2))
+    assert not torch.equal(one["student"]["head.1.weight"], other["student"]["head.1.weight"])
+
+
+def test_an_existing_run_is_not_overwritten_nor_resumed_differently(config, tmp_path):
+    _train(config, tmp_path / "run", stop_after=1)
+    with pytest.raises(DtdaError, match="--resume"):
+        _train(config, tmp_path / "run")
+    with pytest.raises(DtdaError, match="another configuration"):
+        _train(config.model_copy(update={"seed": 5}), tmp_path / "run", resume=True)
+    with pytest.raises(DtdaError, match="no such checkpoint"):
+        _train(config, tmp_path / "elsewhere", resume=True)
+
+
+def test_nan_stops_with_a_sentence_and_keeps_the_last_checkpoint(config, tmp_path, monkeypatch):
+    _train(config, tmp_path / "run", stop_after=2)
+    before = (tmp_path / "run" / "last.ckpt").read_bytes()
+    monkeypatch.setattr(loop, "binary_cross_entropy_with_logits", lambda x, *_, **__: x * math.nan)
+    with pytest.raises(DtdaError, match=r"the loss is nan at step 2 .*lower optim\.lr"):
+        _train(config, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+
+
+def test_unusable_data_is_named(config, manifest, tmp_path):
+    wrong = config.model_copy(update={"data": config.data.model_copy(update={"held_out": ["mars"]})})
+    with pytest.raises(DtdaError, match="held-out domain mars is not in the data; there are a, b, c"):
+        _train(wrong, tmp_path / "x")
+    rows = [line for line in manifest.read_text().splitlines() if ",spoof," not in line or ",train," not in line]
+    one_class = manifest.with_name("live_only.csv")
+    one_class.write_text("\n".join(rows) + "\n")
+    wrong = config.model_copy(update={"data": config.data.model_copy(update={"manifests": [one_class]})})
+    with pytest.raises(DtdaError, match=r"the train split of a, b needs live and spoof pictures; it has live\."):
+        _train(wrong, tmp_path / "y")
+
+
+def test_an_unfinished_run_is_not_exported(config, tmp_path):
+    path = _train(config, tmp_path / "run", stop_after=1)
+    with pytest.raises(DtdaError, match="has not finished"):
+        export(path, tmp_path / "s.onnx", np.zeros((1, SIZE, SIZE, 3), np.uint8), "", "")
+    assert not (tmp_path / "s.onnx").exists()
+
+
+def test_checkpoints_of_other_kinds_are_refused(config, tmp_path):
+    broken = tmp_path / "broken.ckpt"
+    broken.write_bytes(b"not a checkpoint")
+    with pytest.raises(DtdaError, match="not a readable checkpoint"):
+        checkpoint.load(broken)
+    path = _train(config, tmp_path / "run", stop_after=1)
+    state = torch.load(path, weights_only=True)
+    state["config"]["student"] = "resnet18"
+    torch.save(state, broken)
+    with pytest.raises(DtdaError, match="not those of a resnet18 student"):
+        checkpoint.load_student(broken)
+    with pytest.raises(DtdaError, match="no such student"):
+        build_student("vgg")
+
+
+def test_samples_depend_on_seed_epoch_and_number_only(config, tmp_path):
+    chips = loop.load_chips(config, tmp_path, _no_detector)
+    train = [i for i, record in enumerate(chips.records) if record.split == "train"]
+    samples = Samples(chips, train, config)
+    torch.manual_seed(1)
+    first, label, _ = samples[(3, 5)]
+    torch.rand(7)
+    again, _, _ = samples[(3, 5)]
+    assert torch.equal(first, again)
+    assert label == float(chips.records[train[5]].label.value == "live")
+    assert any(not torch.equal(first, samples[(epoch, 5)][0]) for epoch in range(4, 8))
+    assert first.dtype == torch.uint8
+    assert first.shape == (3, SIZE, SIZE)
+
+
+def test_chips_are_the_live_crop_and_cached(manifest, tmp_path):
+    records = read_manifest(manifest)[:6]
+    rule = CropRule(SIZE, 1.3)
+    chips = cut_chips(records, rule, 3, tmp_path)
+    expected = crop(cv2.imread(str(records[0].path)), records[0].points, rule)
+    np.testing.assert_array_equal(chips.images[0, 0], expected)
+    assert not np.array_equal(chips.images[0, 1], expected)  # a training picture is moved
+    stamp = (chips.place / "images.npy").stat().st_mtime_ns
+    assert cut_chips(records, rule, 3, tmp_path).place == chips.place
+    assert (chips.place / "images.npy").stat().st_mtime_ns == stamp
+    assert cut_chips(records, CropRule(SIZE, 1.4), 3, tmp_path).place != chips.place
+
+
+def test_pictures_that_cannot_be_used_are_listed(manifest, tmp_path):
+    from dataclasses import replace
+
+    good, bare = read_manifest(manifest)[:2]
+    missing = replace(good, path=tmp_path / "gone.png")
+    chips = cut_chips([good, missing, replace(bare, points=None)], CropRule(SIZE, 1.3), 1, tmp_path, lambda bgr: [])
+    assert chips.records == (good,)
+    assert [sentence.split(": ")[1] for sentence in chips.skipped] == ["not a readable picture.", "no face found."]
+    with pytest.raises(DtdaError, match="none of the 1 pictures"):
+        cut_chips([missing], CropRule(SIZE, 1.3), 1, tmp_path)
+
+
+def test_jitter_stays_near():
+    rng = np.random.default_rng(0)
+    points = TEMPLATE * 2
+    moved = np.stack([jittered(points, rng) for _ in range(300)])
+    eyes = np.linalg.norm(points[1] - points[0])
+    assert np.abs(moved.mean(0) - points).max() < 0.05 * eyes
+    assert 0.02 * eyes < (moved - points).std() < 0.15 * eyes
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("x.png,genuine,,a,s,train", "label is 'genuine'"),
+        ("x.png,live,,a,s,validation", "split is 'validation'"),
+    ],
+)
+def test_wrong_manifest_lines_are_named(tmp_path, line, words):
+    path = tmp_path / "m.csv"
+    path.write_text("path,label,attack_type,domain,subject,split\n" + line + "\n")
+    with pytest.raises(DtdaError, match="line 2") as failure:
+        read_manifest(path)
+    assert words in str(failure.value)
+    path.write_text("path,label\nx,live\n")
+    with pytest.raises(DtdaError, match="column domain is missing"):
+        read_manifest(path)
+
+
+def test_overrides_are_typed(manifest, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(f'[data]\nmanifests = ["{manifest}"]\n')
+    config = read_config(path, ["optim.lr=1e-4", "name=other", 'data.held_out=["c"]'])
+    assert (config.optim.lr, config.name, config.data.held_out) == (1e-4, "other", ["c"])
+    for override, words in (
+        ("optim.lr=fast", "optim.lr"),
+        ("optim.speed=1", "optim.speed"),
+        ("lr", "section.key=value"),
+        ("data.manifests.first=x", "not a section"),
+    ):
+        with pytest.raises(DtdaError) as failure:
+            read_config(path, [override])
+        assert words in str(failure.value)
