@@ -102,3 +102,19 @@ def test_no_face_data_or_checkpoint_is_tracked():
         and not {".venv", "build", "runs", "data", ".git"} & set(path.relative_to(ROOT).parts)
     ]
     assert not found
+
+
+def test_the_apt_packages_are_the_same_everywhere():
+    from dtda.app.libraries import APT
+
+    script = (ROOT / "scripts" / "system-libraries").read_text()
+    listed = script[script.index("packages=(") + len("packages=(") : script.index(")")].split()
+    assert APT.split()[4:] == listed
+
+
+def test_readme_has_the_commands_ci_runs():
+    readme = (ROOT / "README.md").read_text()
+    assert "scripts/system-libraries" in readme
+    assert "pip install . && dtda-demo" in readme
+    assert "pip install '.[test]' && pytest" in readme
+    assert "uv pip install --quiet '.[test]'" in (ROOT / ".ci" / "run").read_text()

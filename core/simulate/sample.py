@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,7 @@ from dtda.core.simulate.capture import attack_radiance, draw_presentation, draw_
 from dtda.core.simulate.config import LAPTOP, LASER, Camera, Domain, Room
 from dtda.core.simulate.portrait import Portrait
 from dtda.core.simulate.scene import Pose, add_person
-from dtda.core.types import Image
+from dtda.core.types import Floats, Image
 
 CLIPS = ("live", "print", "screen")
 VERSION = 1  # raise when the clips change, so that cached ones are rendered anew
@@ -37,9 +39,9 @@ SEEDS = {"live": 11, "print": 12, "screen": 15}
 
 def astronaut() -> Portrait:
     """Eileen Collins, NASA, public domain (skimage.data.astronaut); box and points as CenterFace finds them."""
-    from skimage.data import astronaut as photo
-
-    bgr = np.ascontiguousarray(photo()[:, :, ::-1])
+    # The file that skimage.data.astronaut() reads, without the second that its imports take.
+    photo = resources.files("skimage.data") / "astronaut.png"
+    bgr = cv2.imdecode(np.frombuffer(photo.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     matte = np.zeros(bgr.shape[:2], np.float32)
     cv2.fillPoly(matte, [np.array(OUTLINE, np.int32)], 1.0, cv2.LINE_AA)
     matte = cv2.GaussianBlur(matte, (0, 0), 1.2)
@@ -58,29 +60,34 @@ OUTLINE = (
 
 
 def frames(name: str) -> Iterator[Image]:
-    """Frames of one clip, uint8 [480, 640, 3] BGR, rendered one by one. Raises ValueError for an unknown name."""
+    """Frames of one clip, uint8 [480, 640, 3] BGR, in order. Raises ValueError for an unknown name."""
     if name not in CLIPS:
         raise ValueError(f"no sample clip {name}")
     rng = np.random.default_rng(SEEDS[name])
     portrait = astronaut()
     setting = draw_setting(portrait, DOMAIN, (0.155, 0.16), rng)
-    setting = replace(
-        setting, pose=replace(setting.pose, x=SIZE[0] * 0.5, y=SIZE[1] * 0.42, yaw=6.0, pitch=-4.0, roll=1.0)
-    )
+    pose = replace(setting.pose, x=SIZE[0] * 0.5, y=SIZE[1] * 0.42, yaw=6.0, pitch=-4.0, roll=1.0)
     shown = None
     if name != "live":  # small enough in the frame that the edges of the paper or screen can be seen
         shown = draw_presentation(portrait, INSTRUMENTS[name], rng, share=(0.3, 0.32), side=420)
     sway = rng.uniform(0, 2 * np.pi, 6)
-    metering = None
-    for number in range(int(FPS * SECONDS)):
-        moved = replace(setting, pose=_swayed(setting.pose, number / FPS, sway, held=shown is not None))
-        if shown is None:
-            radiance = setting.room.copy()
-            add_person(radiance, portrait, settled(portrait, moved.pose, SIZE), setting.light)
-        else:
-            radiance, _ = attack_radiance(shown, moved, phase=number * 1.7)
-        metering = metering or metered(radiance, setting.shot)
-        yield capture(radiance, setting.shot, rng, metering)[0]
+
+    def radiance(number: int) -> Floats:
+        moved = replace(setting, pose=_swayed(pose, number / FPS, sway, held=shown is not None))
+        if shown is not None:
+            return attack_radiance(shown, moved, phase=number * 1.7)[0]
+        scene = setting.room.copy()
+        add_person(scene, portrait, settled(portrait, moved.pose, SIZE), setting.light)
+        return scene
+
+    metering = metered(radiance(0), setting.shot)
+
+    def frame(number: int) -> Image:
+        noise = np.random.default_rng((SEEDS[name], number))
+        return capture(radiance(number), setting.shot, noise, metering)[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        yield from pool.map(frame, range(int(FPS * SECONDS)))
 
 
 def _swayed(pose: Pose, t: float, phases: np.ndarray, held: bool) -> Pose:
