@@ -58,7 +58,7 @@ def test_missing_pieces_are_named(model, tmp_path):
     with pytest.raises(DtdaError, match="not a valid sidecar"):
         read_sidecar(model)
     sidecar_path(model).unlink()
-    with pytest.raises(DtdaError, match="sidecar student.onnx.json is missing"):
+    with pytest.raises(DtdaError, match=r"sidecar student\.onnx\.json is missing"):
         read_sidecar(model)
 
 
