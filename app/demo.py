@@ -8,6 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dtda.app.options import add_options, fetch_models, probability
+from dtda.core.errors import DtdaError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -28,25 +31,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="camera, camera:N, a video, a picture, a folder of them, a URL, or sample; "
         "without it the camera used last, or the sample where there is none",
     )
+    add_options(parser)
     parser.add_argument(
-        "--engine", metavar="FILE", default="auto", help="the student to run (default: the one shipped)"
-    )
-    parser.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the student")
-    parser.add_argument("--detector", default="auto", help="auto, centerface or insightface:PACK")
-    parser.add_argument(
-        "--threshold", type=_probability, metavar="P", help="P(live) from which a face is LIVE (default: the student's)"
+        "--threshold", type=probability, metavar="P", help="P(live) from which a face is LIVE (default: the student's)"
     )
     parser.add_argument("--duration", type=_seconds, metavar="S", help="close S seconds after the first frame")
     parser.add_argument("--summary", metavar="FILE.json", help="write counts, rates and verdicts there when closing")
     parser.add_argument("--theme", choices=("auto", "light", "dark"), help="look of the window")
     return parser.parse_args(argv)
-
-
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 def _seconds(text: str) -> float:
@@ -63,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     trouble = libraries.problem()
     if trouble is None:
         try:
+            fetch_models(args)
             return _run(args)
+        except DtdaError as error:
+            trouble = str(error)
         except ImportError as error:
             if sys.platform != "linux" or ".so" not in str(error):
                 raise

@@ -1,4 +1,4 @@
-"""The arguments that choose engine and detector, shared by the commands that run the live pipeline without a window."""
+"""The arguments that choose engine and detector, shared by the window and the commands that run the live pipeline."""
 
 from __future__ import annotations
 
@@ -44,10 +44,17 @@ def open_parts(args: argparse.Namespace) -> tuple[Detector, Engine]:
     from dtda.engines.registry import open_engine
 
     engine = open_engine(args.engine, args.provider)  # first: it fails sooner than a download
-    from dtda.engines.detect import LICENCE_NOTICE, download_pack, open_detector
+    from dtda.engines.detect import open_detector
 
+    fetch_models(args)
+    return open_detector(args.detector), engine
+
+
+def fetch_models(args: argparse.Namespace) -> None:
+    """Download the pack of --detector where --download-models asks for it, with its licence on stderr. Raises DtdaError."""
     kind, _, pack = args.detector.partition(":")
     if args.download_models and kind == "insightface":
+        from dtda.engines.detect import LICENCE_NOTICE, download_pack
+
         sys.stderr.write(f"{LICENCE_NOTICE}\n")
         download_pack(pack)
-    return open_detector(args.detector), engine

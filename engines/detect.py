@@ -23,23 +23,32 @@ from dtda.engines.ort import open_session, session_options
 LONG_SIDE = 320
 SCRFD_SIDE = 640  # what insightface itself uses
 MIN_SCORE = 0.45  # a face of 12 pixels of the detector's input reaches it; background seldom does
-PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
+PACKS = ("buffalo_s", "buffalo_sc", "buffalo_m", "buffalo_l", "antelopev2")  # lightest detector first
 LICENCE_NOTICE = "The insightface model packs are for non-commercial research only."
 
 
 def open_detector(spec: str = "auto") -> Detector:
-    """Load a detector: "auto" or "centerface" (no download), or "insightface:PACK" from ~/.insightface.
+    """Load a detector: "centerface", "insightface:PACK" from ~/.insightface, or "auto": the lightest insightface pack
+    that is on disk, CenterFace where there is none.
 
     Raises DtdaError; nothing is downloaded here (see `download_pack`).
     """
+    if spec == "auto":
+        on_disk = [pack for pack in PACKS if _detection_models(pack_folder(pack))]
+        spec = f"insightface:{on_disk[0]}" if on_disk else "centerface"
     kind, _, pack = spec.partition(":")
-    if spec in ("auto", "centerface"):
+    if spec == "centerface":
         return CenterFaceDetector()
     if kind == "insightface" and pack:
         return ScrfdDetector(pack)
     raise DtdaError(
         f"{spec} is not a detector; name auto, centerface or insightface:PACK with one of {', '.join(PACKS)}."
     )
+
+
+def pack_folder(pack: str, root: Path | None = None) -> Path:
+    """Where insightface keeps a pack. root: ~/.insightface unless named."""
+    return (root or Path("~/.insightface").expanduser()) / "models" / pack
 
 
 class CenterFaceDetector:
@@ -81,11 +90,11 @@ class ScrfdDetector:
 
     def __init__(self, pack: str, root: Path | None = None) -> None:
         """root: folder that holds models/<pack>, ~/.insightface unless named. Raises DtdaError when it is not there."""
-        folder = (root or Path("~/.insightface").expanduser()) / "models" / pack
+        folder = pack_folder(pack, root)
         found = _detection_models(folder)
         if not found:
             raise DtdaError(
-                f"{folder}: the insightface pack {pack} is not on disk; get it with `dtda bench --detector "
+                f"{folder}: the insightface pack {pack} is not on disk; get it with `dtda-demo --detector "
                 f"insightface:{pack} --download-models`, or use --detector centerface, which needs none. {LICENCE_NOTICE}"
             )
         model = found[0]
@@ -126,14 +135,13 @@ def download_pack(pack: str, root: Path | None = None) -> Path:
     """
     if pack not in PACKS:
         raise DtdaError(f"{pack} is not an insightface pack; there are {', '.join(PACKS)}.")
-    root = root or Path("~/.insightface").expanduser()
-    folder = root / "models" / pack
+    folder = pack_folder(pack, root)
     if not _detection_models(folder):
         with _stdout_to_stderr():
             from insightface.utils.storage import download
 
             try:
-                download("models", pack, force=True, root=str(root))
+                download("models", pack, force=True, root=str(folder.parent.parent))
             except Exception as error:  # of requests, zipfile, or a bare RuntimeError
                 raise DtdaError(
                     f"{pack} could not be downloaded ({error}); check the network and try again."

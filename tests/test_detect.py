@@ -21,7 +21,7 @@ POINTS = np.array([[256, 127], [311, 131], [282, 155], [257, 178], [302, 181]])
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return open_detector("auto")
+    return open_detector("centerface")
 
 
 def test_finds_the_face_and_its_points_in_picture_order(detector: Detector, astronaut: Image) -> None:
@@ -180,6 +180,18 @@ def test_scrfd_of_a_pack_is_decoded_by_insightface(fake_pack: Path, capfd: pytes
     detector.close()
     detector.close()
     assert capfd.readouterr().out == ""
+
+
+def test_auto_takes_a_pack_that_is_on_disk(fake_pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = fake_pack / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert open_detector("auto").name == "CenterFace"
+    (home / ".insightface").mkdir()
+    (fake_pack / "models").rename(home / ".insightface" / "models")
+    assert open_detector("auto").name == "SCRFD (buffalo_s)"
+    assert open_detector("centerface").name == "CenterFace"
 
 
 def test_damaged_pack_is_refused(fake_pack: Path) -> None:

@@ -20,7 +20,7 @@ from dtda.engines.registry import open_engine
 
 @pytest.fixture
 def pipeline(student: Path) -> Iterator[Pipeline]:
-    line = Pipeline(open_detector(), open_engine(student))
+    line = Pipeline(open_detector("centerface"), open_engine(student))
     yield line
     line.close()
 
@@ -47,7 +47,7 @@ def test_a_face_gets_a_verdict(pipeline: Pipeline, astronaut: Image) -> None:
 def test_the_chip_is_rgb(student: Path, astronaut: Image) -> None:
     red = astronaut.copy()
     red[:, :, :2] //= 8
-    with_red = Pipeline(open_detector(), open_engine(student))
+    with_red = Pipeline(open_detector("centerface"), open_engine(student))
     (aligned,) = with_red.process(Frame(0, 0, red)).aligned or with_red.process(Frame(0, 0, astronaut)).aligned
     assert aligned.chip is not None
     assert aligned.chip[..., 0].mean() > aligned.chip[..., 2].mean()
@@ -91,7 +91,7 @@ def test_reset_knows_single_pictures(pipeline: Pipeline, astronaut: Image) -> No
 
 
 def test_threshold_can_be_set(student: Path, astronaut: Image) -> None:
-    pipeline = Pipeline(open_detector(), open_engine(student), threshold=0.01)
+    pipeline = Pipeline(open_detector("centerface"), open_engine(student), threshold=0.01)
     assert pipeline.threshold == 0.01
     assert [pipeline.process(frame) for frame in frames(astronaut, 3)][-1].verdicts[0].label is Label.LIVE
     pipeline.threshold = 0.99

@@ -83,6 +83,6 @@ def test_the_real_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
         frames = list(iter(source.read, None))
         assert len(frames) == source.length
         assert frames[0].bgr.shape == (480, 640, 3)
-        assert len(open_detector().detect(frames[5].bgr)) == 1
+        assert len(open_detector("centerface").detect(frames[5].bgr)) == 1
     source.close()
     assert capfd.readouterr() == ("", "")

@@ -17,7 +17,7 @@ from dtda.engines.registry import open_engine
 
 @pytest.fixture
 def pipeline(student: Path) -> Pipeline:
-    return Pipeline(open_detector(), open_engine(student))
+    return Pipeline(open_detector("centerface"), open_engine(student))
 
 
 def test_p_live_is_the_mean_over_the_scored_frames(pipeline: Pipeline, clip: Path) -> None:
