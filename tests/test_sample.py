@@ -86,3 +86,17 @@ def test_the_real_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
         assert len(open_detector("centerface").detect(frames[5].bgr)) == 1
     source.close()
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_clips_are_the_same_everywhere_and_move() -> None:
+    from itertools import islice
+
+    from dtda.core.simulate.sample import frames
+
+    first, second = (list(islice(frames("live"), 3)) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert first[0].shape == (480, 640, 3)
+    assert not np.array_equal(first[0], first[2])
+    with pytest.raises(ValueError, match="no sample clip"):
+        next(frames("mask"))
