@@ -19,7 +19,7 @@ def test_each_cue_answers_to_its_own_change(chip):
     assert measure((chip // 2 + 64).astype(np.uint8))["contrast"] < 0.6 * before["contrast"]
     grey = np.repeat(chip.mean(2, keepdims=True), 3, 2).astype(np.uint8)
     assert measure(grey)["saturation"] < 1
-    red = chip.astype(int) + [25, 0, -25]
+    red = chip.astype(int) + np.array([25, 0, -25])
     assert measure(np.clip(red, 0, 255).astype(np.uint8))["cast"] > before["cast"] + 30
     assert measure(cv2.GaussianBlur(chip, (0, 0), 3))["detail"] < before["detail"] - 0.5
     noisy = chip + np.random.default_rng(0).normal(0, 12, chip.shape)
