@@ -10,7 +10,7 @@ from dtda.core.types import Floats
 
 
 def overlap_weights(cues: Floats, groups: Sequence[str]) -> Floats:
-    """Weights under which all groups have the same mean cues and squared cues.
+    """Weights under which all groups have nearly the same mean cues and squared cues.
 
     cues: float32 [N, C]. groups: N names, e.g. live and the attack types of one domain. Returns float32 [N], mean 1 in
     every group. Generalised overlap weights, w_g(x) = (1 / e_g) / sum_j (1 / e_j), with e from a multinomial logistic
@@ -28,10 +28,11 @@ def overlap_weights(cues: Floats, groups: Sequence[str]) -> Floats:
     chance = LogisticRegression(C=10.0, max_iter=2000).fit(features, index).predict_proba(features)
     inverse = 1 / np.clip(chance, 1e-4, 1)
     weights = inverse[np.arange(len(index)), index] / inverse.sum(1)
-    for number in range(len(names)):
-        mine = index == number
-        weights[mine] /= weights[mine].mean()
-    return np.asarray(np.minimum(weights, 6.0), np.float32)
+    for _ in range(3):  # a few pictures must not carry a group; capping moves the mean, so again
+        for number in range(len(names)):
+            mine = index == number
+            weights[mine] = np.minimum(weights[mine] / weights[mine].mean(), 6.0)
+    return np.asarray(weights, np.float32)
 
 
 def balanced_batches(

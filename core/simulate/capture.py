@@ -72,16 +72,16 @@ def draw_setting(portrait: Portrait, domain: Domain, face: Range, rng: np.random
     """Identical draws for bona fide and attack: nothing here may tell the classes apart."""
     shot = draw_shot(domain.camera, rng)
     light = draw_light(domain.room, rng)
-    pose = draw_pose(portrait, shot.sensor, face, rng)
+    # Attacks are held where the person would have stood: the height of the face must not tell the classes apart.
+    pose = settled(portrait, draw_pose(portrait, shot.sensor, face, rng), shot.sensor)
     return Setting(light, shot, pose, room_radiance(domain.room, light, shot.sensor, rng))
 
 
 def bona_fide(portrait: Portrait, setting: Setting, rng: np.random.Generator) -> Capture:
     """A live person in the room."""
     radiance = setting.room.copy()
-    pose = settled(portrait, setting.pose, setting.shot.sensor)
-    add_person(radiance, portrait, pose, setting.light)
-    landmarks = cv2.transform(_landmarks(portrait)[None], similarity_to_frame(portrait, pose))[0]
+    add_person(radiance, portrait, setting.pose, setting.light)
+    landmarks = cv2.transform(_landmarks(portrait)[None], similarity_to_frame(portrait, setting.pose))[0]
     return _taken(radiance, landmarks, setting.shot, rng, "live", "")
 
 

@@ -10,11 +10,25 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dtda.core.errors import DtdaError
 
-Range = tuple[float, float]
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not bounds[0] <= bounds[1]:
+        raise ValueError("the first number of a range must not be above the second")
+    return bounds
+
+
+def _positive(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] <= 0:
+        raise ValueError("both numbers must be above 0")
+    return bounds
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+LogRange = Annotated[Range, AfterValidator(_positive)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,7 +53,7 @@ class Camera(Part):
     output: tuple[int, int] = (640, 480)
     blur: Range = (0.1, 0.8)
     aperture: Range = (0.2, 0.95)
-    electrons: Range = (8.0, 80.0)
+    electrons: LogRange = (8.0, 80.0)
     full_well: Range = (3000.0, 9000.0)
     read_noise: Range = (2.0, 8.0)
     bias: Range = (-0.7, 0.7)
@@ -63,7 +77,7 @@ class Room(Part):
     shots with a window or lamp behind the subject, 3 to 20 times the walls. background_blur: sigma, pixels.
     """
 
-    lux: Range = (30.0, 600.0)
+    lux: LogRange = (30.0, 600.0)
     kelvin: Range = (2700.0, 6500.0)
     reflectance: Range = (0.1, 0.8)
     side: Range = (0.0, 1.6)
@@ -91,7 +105,7 @@ class Print(Part):
     grain: Range = (0.005, 0.02)
     gloss: Range = (0.0, 0.02)
     bend: Range = (0.0, 0.08)
-    face_mm: Range = (30.0, 150.0)
+    face_mm: LogRange = (30.0, 150.0)
     border: Range = (0.0, 0.08)
 
 
@@ -110,8 +124,8 @@ class Display(Part):
     kind: Literal["display"] = "display"
     name: str = "phone"
     pitch_mm: Range = (0.055, 0.065)
-    white: Range = (120.0, 500.0)
-    black: Range = (0.001, 0.01)
+    white: LogRange = (120.0, 500.0)
+    black: LogRange = (0.001, 0.01)
     gamma: Range = (0.9, 1.2)
     layout: Literal["stripe", "pentile"] = "stripe"
     gap: Range = (0.05, 0.2)
@@ -123,7 +137,7 @@ class Display(Part):
     bezel: Range = (0.02, 0.1)
     video_jpeg: tuple[int, int] = (40, 90)
     video_side: Range = (360.0, 900.0)
-    face_mm: Range = (40.0, 65.0)
+    face_mm: LogRange = (40.0, 65.0)
 
 
 Instrument = Annotated[Print | Display, Field(discriminator="kind")]
@@ -146,7 +160,7 @@ class Domain(Part):
     name: str
     camera: Camera
     room: Room
-    instruments: list[Instrument]
+    instruments: Annotated[list[Instrument], Field(min_length=1)]
     held_out: bool = False
 
 
@@ -216,10 +230,16 @@ class SimulateConfig(Part):
     seed: int = 0
     live: Annotated[int, Field(ge=1)] = 2
     attack: Annotated[int, Field(ge=1)] = 2
-    face: Range = (0.16, 0.42)
-    split: Range = (0.7, 0.15)
+    face: LogRange = (0.16, 0.42)
+    split: tuple[Share, Share] = (0.7, 0.15)
     portraits: Annotated[int, Field(ge=3)] | None = None
-    domains: list[Domain] = DOMAINS
+    domains: Annotated[list[Domain], Field(min_length=1)] = DOMAINS
+
+    @model_validator(mode="after")
+    def _checked(self) -> SimulateConfig:
+        if sum(self.split) >= 1:
+            raise ValueError("split: the shares of train and dev must leave some for test")
+        return self
 
 
 def read_config(path: Path | None) -> SimulateConfig:

@@ -1,8 +1,9 @@
 """`dtda simulate`: a labelled multi-domain data set from a folder of face photos.
 
-Layout: `<domain>/<split>/<portrait>_<shot>.jpg`, the camera's own JPEG, and `manifest.csv`, one row per picture. Identities
-are disjoint between splits; a held-out domain has test identities only. Every picture has its own random stream derived
-from (seed, portrait, domain, shot), so the set does not depend on the number of processes, and a killed run goes on.
+Layout: `<domain>/<split>/<photo>_<shot>.jpg`, the camera's own JPEG, `manifest.csv` with one row per picture, and
+`.rows`, the rows of finished photos, from which a killed run goes on. Identities are disjoint between splits; a held-out
+domain has test identities only. Every picture has its own random stream derived from (seed, photo, domain, shot), so the
+set does not depend on the number of processes nor on where the photos lie.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,8 +63,12 @@ def simulate(
         entries = [
             entries[i] for i in np.linspace(0, len(entries) - 1, min(config.portraits, len(entries))).astype(int)
         ]
-    _claim(out, config)
-    work = partial(_render, out=out, config=config, detector=detector)
+    names = [_name(entry, faces) for entry in entries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise DtdaError(f"{faces}: two photos would share the name {twice}; rename one of them.")
+    _claim(out, config, [f"{name} {entry.subject}" for name, entry in zip(names, entries, strict=True)])
+    work = partial(_render, faces=faces, out=out, config=config, detector=detector)
     rows: list[dict[str, object]] = []
     skipped: list[str] = []
     for found, problem in _mapped(work, entries, workers):
@@ -80,13 +86,19 @@ def simulate(
     return Report(len(rows), tuple(skipped))
 
 
-def _claim(out: Path, config: SimulateConfig) -> None:
-    """One folder holds one configuration; going on with another would mix two data sets."""
+def _name(entry: Entry, faces: Path) -> str:
+    """Name of a photo in the set: its path below the folder, flattened, suffix included."""
+    return "_".join(entry.path.relative_to(faces).parts)
+
+
+def _claim(out: Path, config: SimulateConfig, photos: Sequence[str]) -> None:
+    """One folder holds one configuration of one set of photos; going on with another would mix two data sets."""
     stamp = out / "simulate.json"
-    text = config.model_dump_json(indent=2) + "\n"
+    digest = hashlib.sha256("\n".join(photos).encode()).hexdigest()
+    text = json.dumps({"photos": digest, "config": config.model_dump(mode="json")}, indent=2) + "\n"
     if stamp.is_file():
         if stamp.read_text("utf-8") != text:
-            raise DtdaError(f"{out}: holds a data set of another configuration; name an empty folder.")
+            raise DtdaError(f"{out}: holds a data set of another configuration or other photos; name an empty folder.")
     elif out.is_dir() and any(out.iterdir()):
         raise DtdaError(f"{out}: is not empty and holds no simulated set; name an empty folder.")
     write_atomic(stamp, text.encode())
@@ -110,7 +122,12 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _render(entry: Entry, out: Path, config: SimulateConfig, detector: Callable[[], Detect]) -> Rendered:
+def _render(entry: Entry, faces: Path, out: Path, config: SimulateConfig, detector: Callable[[], Detect]) -> Rendered:
+    """All pictures of one photo: their rows, or the sentence on why there are none."""
+    name = _name(entry, faces)
+    done = out / ".rows" / f"{name}.json"
+    if done.is_file():
+        return json.loads(done.read_text("utf-8")), ""
     split = split_of(entry.subject, config.split)
     jobs = [
         (domain, kind, shot)
@@ -123,13 +140,13 @@ def _render(entry: Entry, out: Path, config: SimulateConfig, detector: Callable[
         portrait = load_portrait(entry, detector() if entry.box is None else _no_detector)
     except DtdaError as error:
         return [], str(error)
-    name = str(entry.path.with_suffix("")).replace("/", "_")[-60:] + f"_{entry.path.suffix[1:]}"
     rows = []
     for domain, kind, shot in jobs:
-        path = Path(domain.name) / split / f"{entry.path.parent.name}_{portrait.name}_{kind}{shot}.jpg"
-        taken = _shot(portrait, domain, kind, shot, config, name)
+        path = Path(domain.name) / split / f"{name}_{kind}{shot}.jpg"
+        taken = _shot(portrait, domain, kind, f"{config.seed}/{name}/{domain.name}/{kind}/{shot}", config)
         write_atomic(out / path, taken.jpeg)
         rows.append(_row(path, taken, domain, portrait, split))
+    write_atomic(done, json.dumps(rows).encode())
     return rows, ""
 
 
@@ -137,9 +154,9 @@ def _no_detector(_: object) -> list:  # type: ignore[type-arg]
     raise AssertionError("boxes are known")
 
 
-def _shot(portrait: Portrait, domain: Domain, kind: str, shot: int, config: SimulateConfig, name: str) -> Capture:
-    key = hashlib.sha256(f"{config.seed}/{name[-40:]}/{portrait.subject}/{domain.name}/{kind}/{shot}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(key[:8], "big"))
+def _shot(portrait: Portrait, domain: Domain, kind: str, stream: str, config: SimulateConfig) -> Capture:
+    """One picture; everything random in it follows from the name of its stream."""
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "big"))
     setting = draw_setting(portrait, domain, config.face, rng)
     if kind == "live":
         return bona_fide(portrait, setting, rng)

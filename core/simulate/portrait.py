@@ -69,13 +69,12 @@ def list_portraits(folder: Path) -> list[Entry]:
         raise DtdaError(f"{folder}: no such folder; name a folder of face photos.")
     table = folder / "faces.csv"
     if table.is_file():
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = sorted(csv.DictReader(file), key=lambda row: row["file"])
         try:
-            entries = [_entry(folder, row) for row in rows]
-        except (KeyError, ValueError) as error:
+            with table.open(newline="", encoding="utf-8-sig") as file:
+                entries = sorted((_entry(folder, row) for row in csv.DictReader(file)), key=lambda entry: entry.path)
+        except (KeyError, ValueError, TypeError) as error:
             raise DtdaError(
-                f"{table}: column {error} is missing or not a number; remove the file to detect faces."
+                f"{table}: a column is missing or not a number ({error}); remove the file to detect faces."
             ) from error
     else:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)

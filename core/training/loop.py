@@ -43,6 +43,9 @@ def train(
     """
     last = out / "last.ckpt"
     state = _starting_state(config, last, resume)
+    revision = git_revision()
+    if state and state["git_revision"] != revision:
+        revision = f"{state['git_revision']}, resumed with {revision}"
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -96,7 +99,7 @@ def train(
                 "step": step,
                 "history": history,
                 "sources": sources,
-                "git_revision": git_revision(),
+                "git_revision": revision,
                 **(extra or {}),
             },
         )
@@ -241,16 +244,15 @@ def _live(chips: Chips, numbers: list[int]) -> metrics.Labels:
 
 
 def git_revision() -> str:
-    """Revision of the working tree the code runs from, "unknown" outside of one."""
+    """Revision of the checkout this code runs from, "unknown" where it is installed outside of one."""
+    here = Path(__file__)
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return found.stdout.strip()
+        subprocess.run(["git", "ls-files", "--error-unmatch", here.name], **_quiet(here), check=True)
+        found = subprocess.run(["git", "describe", "--always", "--dirty"], **_quiet(here), check=True)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+    return str(found.stdout).strip()
+
+
+def _quiet(here: Path) -> dict[str, Any]:
+    return {"cwd": here.parent, "capture_output": True, "text": True, "timeout": 10}
