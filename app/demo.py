@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtda.app.options import add_options, fetch_models, probability
+from dtda.app.options import add_options, check_writable, fetch_models, probability
 from dtda.core.errors import DtdaError
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--threshold", type=probability, metavar="P", help="P(live) from which a face is LIVE (default: the student's)"
     )
     parser.add_argument("--duration", type=_seconds, metavar="S", help="close S seconds after the first frame")
-    parser.add_argument("--summary", metavar="FILE.json", help="write counts, rates and verdicts there when closing")
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE.json", help="write counts, rates and verdicts there when closing"
+    )
     parser.add_argument("--theme", choices=("auto", "light", "dark"), help="look of the window")
     return parser.parse_args(argv)
 
@@ -55,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     trouble = libraries.problem()
     if trouble is None:
         try:
+            if args.summary is not None:
+                check_writable(args.summary, "--summary")
             fetch_models(args)
             return _run(args)
         except DtdaError as error:
@@ -104,7 +109,7 @@ def _run(args: argparse.Namespace) -> int:
     sys.excepthook, threading.excepthook = sys.__excepthook__, threading.__excepthook__
     if errors:
         print(f"dtda-demo: {errors[0]}", file=sys.stderr)
-    if args.summary:
+    if args.summary is not None:
         try:
             _write_summary(args.summary, session.processor.tally.summary())
         except OSError as error:
@@ -144,13 +149,12 @@ def _report_surprises(window: MainWindow) -> None:
     threading.excepthook = lambda args: hook(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _write_summary(path: str, summary: dict[str, object]) -> None:
+def _write_summary(path: Path, summary: dict[str, object]) -> None:
     import json
-    from pathlib import Path
 
     from dtda.core.sidecar import write_atomic
 
-    write_atomic(Path(path), (json.dumps(summary, indent=2) + "\n").encode())
+    write_atomic(path, (json.dumps(summary, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

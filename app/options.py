@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dtda.core.errors import DtdaError
 
 if TYPE_CHECKING:
     from dtda.engines.base import Detector, Engine
@@ -37,6 +41,15 @@ def count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse now what would fail after all the work. option: the one that named the path. Raises DtdaError."""
+    if path.name in ("", "..") or path.is_dir():
+        raise DtdaError(f"{path} is a folder; name a file in it.")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise DtdaError(f"{there} cannot be written to; name another place with {option}.")
 
 
 def open_parts(args: argparse.Namespace) -> tuple[Detector, Engine]:

@@ -89,7 +89,12 @@ def read_sidecar(model: Path) -> Sidecar:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside and rename, so that a crash or a full disk leaves the old file whole."""
+    """Write beside and rename, so that a crash or a full disk leaves the old file whole.
+
+    Raises DtdaError when the path names a folder, OSError when it cannot be written.
+    """
+    if path.name in ("", "..") or path.is_dir():
+        raise DtdaError(f"{path} is a folder; name a file in it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

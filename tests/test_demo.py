@@ -57,6 +57,20 @@ def test_bad_arguments_are_refused(argv: list[str], capsys: pytest.CaptureFixtur
     assert argv[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", [".", "file/summary.json"])
+def test_a_summary_that_cannot_be_written_is_refused_at_the_start(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(libraries, "problem", lambda: None)
+    monkeypatch.setattr(demo, "_run", lambda args: pytest.fail("the session began"))
+    assert demo.main(["--summary", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dtda-demo: ")
+    assert "name a" in line
+
+
 def test_a_missing_library_is_one_message_and_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,15 @@ def test_missing_pieces_are_named(model, tmp_path):
     sidecar_path(model).unlink()
     with pytest.raises(DtdaError, match=r"sidecar student\.onnx\.json is missing"):
         read_sidecar(model)
+
+
+@pytest.mark.parametrize("name", [".", "..", "", "/", "made", "gone/.."])
+def test_a_folder_is_not_written_to(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").mkdir()
+    with pytest.raises(DtdaError, match="is a folder; name a file in it"):
+        write_atomic(Path(name), b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):

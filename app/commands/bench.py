@@ -36,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.out is not None:
+        options.check_writable(args.out, "--out")
     from dtda.app.sources import open_source
 
     detector, engine = options.open_parts(args)

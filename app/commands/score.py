@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -168,18 +167,14 @@ def as_csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def check_out(out: Path | None, frames: bool) -> None:
-    """Refuse now what would fail after all the work. Raises DtdaError."""
+    """Refuse before the work what would fail after it. Raises DtdaError."""
     if out is None:
         if frames:
             raise DtdaError("--frames needs --out: its rows go to a file beside that one.")
         return
     if out.suffix.lower() not in (".csv", ".json"):
         raise DtdaError(f"{out}: name a file that ends in .csv or .json.")
-    if out.is_dir():
-        raise DtdaError(f"{out} is a folder; name a file in it.")
-    there = next(folder for folder in out.absolute().parents if folder.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise DtdaError(f"{there} cannot be written to; name another place with --out.")
+    options.check_writable(out, "--out")
 
 
 def save(path: Path, text: str) -> None:
