@@ -1,6 +1,7 @@
 """Rules of the layout that no linter checks: packages are listed, layers point one way, heavy things load late."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -92,6 +93,29 @@ def test_the_command_lines_load_nothing_heavy():
 
 def test_base_dependencies_have_no_torch():
     assert not [line for line in PROJECT["project"]["dependencies"] if "torch" in line or "tensorrt" in line]
+
+
+# import name -> the distribution it comes from, where they differ
+DISTRIBUTIONS = {"cv2": "opencv-python", "PySide6": "PySide6-Essentials", "skimage": "scikit-image"}
+
+
+def test_the_live_side_needs_only_base_dependencies():
+    base = {re.match(r"[\w-]+", line)[0] for line in PROJECT["project"]["dependencies"]}
+    training = {"app/commands/train.py", "app/commands/evaluate.py", "app/commands/export.py"}
+    for path in _modules("app", "engines"):
+        relative = path.relative_to(ROOT).as_posix()
+        if relative in training:
+            continue
+        for name, _ in _imports(path):
+            top = name.split(".")[0]
+            if top != "dtda" and top not in sys.stdlib_module_names:
+                assert DISTRIBUTIONS.get(top, top).replace("_", "-") in base, f"{relative} imports {name}"
+
+
+def test_no_dependency_is_listed_twice():
+    extras = PROJECT["project"]["optional-dependencies"]
+    base = {line.partition(";")[0] for line in PROJECT["project"]["dependencies"]}
+    assert not base & {line for lines in extras.values() for line in lines}
 
 
 def test_no_face_data_or_checkpoint_is_tracked():
