@@ -142,3 +142,20 @@ def test_readme_has_the_commands_ci_runs():
     assert "pip install . && dtda-demo" in readme
     assert "pip install '.[test]' && pytest" in readme
     assert "uv pip install --quiet '.[test]'" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_relative_link_of_the_documents_exists():
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    links = [
+        (document, target)
+        for document in documents
+        for target in re.findall(r"\]\(\s*<?([^)\s>]+)|(?:src|href)=\"([^\"]+)\"", document.read_text("utf-8"))
+    ]
+    local = [
+        (document, "".join(target).partition("#")[0])
+        for document, target in links
+        if not re.match(r"[a-z]+:|#", "".join(target))
+    ]
+    assert local
+    missing = [f"{document.name}: {target}" for document, target in local if not (document.parent / target).exists()]
+    assert not missing
