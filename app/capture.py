@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dtda.app.mailbox import Closed, Mailbox
-from dtda.app.records import Level, Notice, PlayerState, Shot
+from dtda.app.records import Level, Notice, PlayerState, Shot, is_camera
 from dtda.core.errors import DtdaError
 from dtda.core.types import Frame
 
@@ -227,7 +227,7 @@ class Player(threading.Thread):
         self._set(opening=True)
         try:
             wish, spec = spec, self._resolve(spec)
-            if spec.startswith("camera") and self._source is not None and self.state.live:
+            if is_camera(spec) and self._source is not None and self.state.live:
                 self._source.close()
                 self._source = None
                 self.state = replace(self.state, title="")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QSettings
 
-from dtda.app.records import PlayerState
+from dtda.app.records import PlayerState, is_camera
 
 RECENT = 8
 
@@ -61,12 +62,15 @@ class Preferences:
 
     def remember_source(self, state: PlayerState) -> None:
         """For the Recent menu and the next start; not an address with a password in it."""
-        if not state.spec or "@" in state.spec:
+        spec = state.spec
+        if not spec or "@" in spec:
             return
-        values: dict[str, object] = {"source/last": state.spec}
-        if state.spec.startswith("camera"):
-            values["source/camera"] = state.spec
-        elif state.spec != "sample":
-            others = [spec for spec in self.words("source/recent") if spec != state.spec]
-            values["source/recent"] = [state.spec, *others][:RECENT]
-        self.store(values)
+        if is_camera(spec):
+            self.store({"source/last": spec, "source/camera": spec})
+        elif spec == "sample":
+            self.store({"source/last": spec})
+        else:
+            if "://" not in spec:  # the next start may be in another folder
+                spec = str(Path(spec).expanduser().absolute())
+            others = [other for other in self.words("source/recent") if other != spec]
+            self.store({"source/last": spec, "source/recent": [spec, *others][:RECENT]})

@@ -10,6 +10,11 @@ from dtda.core.types import Frame
 Level = Literal["info", "warn", "error"]
 
 
+def is_camera(spec: str) -> bool:
+    """Whether a source is a camera, as against a file whose name begins so."""
+    return spec == "camera" or spec.startswith("camera:")
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """One sentence for the message bar. topic: a newer notice on the same topic replaces the older one."""

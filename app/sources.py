@@ -12,6 +12,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from dtda.app.records import is_camera
 from dtda.core.errors import DtdaError
 from dtda.core.types import Frame, Image
 
@@ -63,7 +64,7 @@ def open_source(spec: str) -> Source:
         from dtda.app.sample import open_sample
 
         return open_sample()
-    if spec == "camera" or spec.startswith("camera:"):
+    if is_camera(spec):
         from dtda.app.streams import open_camera
 
         return open_camera(spec)

@@ -304,6 +304,27 @@ def test_a_source_that_cannot_be_opened_leaves_the_one_that_plays() -> None:
     player.join(2)
 
 
+def test_a_file_whose_name_begins_like_a_camera_does_not_stop_the_camera_before_it_is_open() -> None:
+    camera = Clips({"cam": 0}, live=True)
+    open_at_the_time = []
+
+    def opener(spec: str) -> Clips:
+        if spec == "camera:0":
+            return camera
+        open_at_the_time.append(not camera.closed)
+        return Clips({"a": 5000})
+
+    box: Mailbox[Shot] = Mailbox()
+    player = Player(box, opener)
+    player.start()
+    for spec in ("camera:0", "camera-roll.mp4"):
+        player.open(spec)
+        until(lambda spec=spec: player.state.spec == spec)
+    assert open_at_the_time == [True]
+    player.stop()
+    player.join(2)
+
+
 def test_a_vanished_camera_is_retried_and_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "RETRY_S", 0.05)
     there, opened = [True], []

@@ -54,7 +54,17 @@ def test_sources_are_remembered_newest_first_and_without_passwords(path: Path) -
     for spec in ("sample", "camera:2", "rtsp://me:secret@cam/1", *(f"{n}.mp4" for n in range(10)), "3.mp4"):
         preferences.remember_source(PlayerState(spec=spec))
     recent = preferences.words("source/recent")
-    assert recent[:3] == ["3.mp4", "9.mp4", "8.mp4"]
+    assert recent[:3] == [str(Path(name).absolute()) for name in ("3.mp4", "9.mp4", "8.mp4")]
     assert len(recent) == RECENT
     assert preferences.text("source/camera") == "camera:2"
     assert "secret" not in path.read_text("utf-8")
+
+
+def test_files_are_remembered_by_where_they_are(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    preferences = fresh(path)
+    for spec in ("camera", "camera-roll.mp4", "http://host/a.mp4", str(tmp_path / "camera-roll.mp4")):
+        preferences.remember_source(PlayerState(spec=spec))
+    assert preferences.words("source/recent") == [str(tmp_path / "camera-roll.mp4"), "http://host/a.mp4"]
+    assert preferences.text("source/last") == str(tmp_path / "camera-roll.mp4")
+    assert preferences.text("source/camera") == "camera"
