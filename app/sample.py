@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
 from dtda.app.sources import FileSource
 from dtda.core.errors import DtdaError
+
+LEFTOVER_S = 3600.0  # a half-written clip that nobody has touched for so long belongs to a process that was ended
 
 
 def open_sample() -> FileSource:
@@ -53,6 +57,7 @@ class Rendering:
             future.cancel()
 
     def _run(self) -> None:
+        self._sweep()
         for name, future in self._clips:
             if not future.set_running_or_notify_cancel():
                 continue
@@ -60,6 +65,13 @@ class Rendering:
                 future.set_result(self._rendered(name))
             except Exception as error:  # raised again where the clip is asked for
                 future.set_exception(error)
+
+    def _sweep(self) -> None:
+        """Remove what processes that were ended in the middle of a clip left behind; their names begin with a dot."""
+        for path in self._folder.glob(".*.avi"):
+            with contextlib.suppress(OSError):  # another process was faster, or it is not ours to remove
+                if time.time() - path.stat().st_mtime > LEFTOVER_S:
+                    path.unlink()
 
     def _rendered(self, name: str) -> Path:
         path = self._folder / f"{name}.avi"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +54,16 @@ def test_a_failure_reaches_the_reader_and_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(DtdaError, match=r"No space left on device.*make room"):
         rendering.path(0)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_leftovers_of_ended_processes_are_removed(write_clip: Callable[..., Path], tmp_path: Path) -> None:
+    for name, age in ((".12.live.avi", 4000), (".12..12-live.avi", 4000), (".34-print.avi", 60), ("print.avi", 4000)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    renderer = Renderer(write_clip)
+    renderer.go["live"].set()
+    Rendering(tmp_path, ["live"], renderer).path(0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".34-print.avi", "live.avi", "print.avi"]
 
 
 def test_stopping_cancels_what_has_not_begun(write_clip: Callable[..., Path], tmp_path: Path) -> None:
