@@ -6,11 +6,12 @@ import pytest
 
 from dtda.core.data.manifest import check_splits, read_manifest
 from dtda.core.errors import DtdaError
+from dtda.core.simulate import dataset
 from dtda.core.simulate.config import DOMAINS, SimulateConfig, read_config
 from dtda.core.simulate.dataset import simulate, split_of
 from dtda.core.simulate.portrait import Entry, list_portraits, load_portrait
 from dtda.core.simulate.sample import BOX, POINTS
-from dtda.core.types import Label
+from dtda.core.types import Face, Label
 
 SMALL = SimulateConfig(live=1, attack=1, domains=[DOMAINS[0], DOMAINS[3]])
 
@@ -70,16 +71,52 @@ def test_an_identity_in_two_splits_is_refused(data):
         check_splits([records[0], replace(records[0], split="dev" if records[0].split != "dev" else "train")])
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_set(data, faces, tmp_path):
+def test_a_killed_run_goes_on_and_gives_the_same_set(data, faces, tmp_path, monkeypatch):
     out, _ = data
     again = tmp_path / "again"
+    rendered, real = [], dataset.load_portrait
+
+    def killed_at_the_fifth(entry, detect):
+        rendered.append(entry.path.name)
+        if len(rendered) == 5:
+            raise KeyboardInterrupt
+        return real(entry, detect)
+
+    monkeypatch.setattr(dataset, "load_portrait", killed_at_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(faces, again, SMALL, _no_detector)
     simulate(faces, again, SMALL, _no_detector)
+    assert len(rendered) == 12 + 1  # each photo once, but for the one that was cut off
     first = sorted(path.relative_to(out) for path in out.rglob("*.jpg"))
     assert first == sorted(path.relative_to(again) for path in again.rglob("*.jpg"))
     assert all((out / path).read_bytes() == (again / path).read_bytes() for path in first)
-    (again / "manifest.csv").unlink()
-    simulate(faces, again, SMALL, _no_detector)
     assert (again / "manifest.csv").read_bytes() == (out / "manifest.csv").read_bytes()
+
+
+def test_photos_of_one_name_in_several_folders_stay_apart(tmp_path):
+    from skimage.data import astronaut
+
+    for name in ("a/x/1.png", "b/x/1.png", "b/x/1.bmp"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / name), astronaut()[:, :, ::-1])
+    face = Face(np.array(BOX, np.float32), np.array(POINTS, np.float32), 1.0)
+    one = SMALL.model_copy(update={"domains": [DOMAINS[0]]})
+    report = simulate(tmp_path / "in", tmp_path / "out", one, lambda: lambda bgr: [face])
+    records = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert report.written == 6 == len({record.path for record in records})
+    (tmp_path / "in" / "b_x_1.bmp").write_bytes((tmp_path / "in" / "b" / "x" / "1.bmp").read_bytes())
+    with pytest.raises(DtdaError, match=r"share the name b_x_1\.bmp"):
+        simulate(tmp_path / "in", tmp_path / "other", one, lambda: lambda bgr: [face])
+
+
+def test_other_photos_do_not_replace_a_set(data, faces, tmp_path):
+    few = SMALL.model_copy(update={"portraits": 3})
+    simulate(faces, tmp_path / "out", few, _no_detector)
+    (tmp_path / "in").mkdir()
+    lines = (faces / "faces.csv").read_text().splitlines()
+    (tmp_path / "in" / "faces.csv").write_text("\n".join([lines[0], *lines[4:8]]) + "\n")
+    with pytest.raises(DtdaError, match="or other photos"):
+        simulate(tmp_path / "in", tmp_path / "out", few, _no_detector)
 
 
 @pytest.mark.slow
@@ -110,6 +147,10 @@ def test_portraits_without_a_table_are_their_own_subjects(tmp_path):
     assert list_portraits(tmp_path) == [Entry(tmp_path / "a.png", "a")]
     with pytest.raises(DtdaError, match="no such folder"):
         list_portraits(tmp_path / "nowhere")
+    for table in ("name,identity\na.png,x\n", "file,identity,box_x1\na.png\n"):
+        (tmp_path / "faces.csv").write_text(table)
+        with pytest.raises(DtdaError, match=r"faces\.csv: a column is missing"):
+            list_portraits(tmp_path)
 
 
 def test_boxes_scale_with_a_large_photo(faces):
@@ -134,6 +175,16 @@ def test_configuration_errors_name_the_field(tmp_path):
     path.write_text("live = 0")
     with pytest.raises(DtdaError, match="live: Input should be greater"):
         read_config(path)
+    for text, words in (
+        ("face = [0.0, 0.1]", "face"),
+        ("face = [0.4, 0.1]", "face"),
+        ("split = [0.9, 0.9]", "leave some for test"),
+        ("domains = []", "domains"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DtdaError) as failure:
+            read_config(path)
+        assert words in str(failure.value)
     path.write_text("lives = 1")
     with pytest.raises(DtdaError, match="lives"):
         read_config(path)

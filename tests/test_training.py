@@ -170,6 +170,15 @@ def test_unusable_data_is_named(config, manifest, tmp_path):
         _train(wrong, tmp_path / "y")
 
 
+def test_wrong_settings_are_named(config, tmp_path):
+    small = config.model_copy(update={"optim": config.optim.model_copy(update={"batch": 3})})
+    with pytest.raises(DtdaError, match=r"optim\.batch is 3; live and attack of 2 domains need 4"):
+        _train(small, tmp_path / "x")
+    for device in ("foo", "cuda:7"):
+        with pytest.raises(DtdaError, match=f"device {device} cannot be used here"):
+            _train(config.model_copy(update={"device": device}), tmp_path / "x")
+
+
 def test_an_unfinished_run_is_not_exported(config, tmp_path):
     path = _train(config, tmp_path / "run", stop_after=1)
     with pytest.raises(DtdaError, match="has not finished"):
@@ -179,11 +188,18 @@ def test_an_unfinished_run_is_not_exported(config, tmp_path):
 
 def test_checkpoints_of_other_kinds_are_refused(config, tmp_path):
     broken = tmp_path / "broken.ckpt"
-    broken.write_bytes(b"not a checkpoint")
-    with pytest.raises(DtdaError, match="not a readable checkpoint"):
+    for content in (b"", b"not a checkpoint", b"e text that looks like a pickle", b"PK\x03\x04"):
+        broken.write_bytes(content)
+        with pytest.raises(DtdaError, match="not a readable checkpoint"):
+            checkpoint.load(broken)
+    torch.save({"format": checkpoint.FORMAT}, broken)
+    with pytest.raises(DtdaError, match="not a checkpoint of this program"):
         checkpoint.load(broken)
     path = _train(config, tmp_path / "run", stop_after=1)
     state = torch.load(path, weights_only=True)
+    torch.save({**state, "config": state["config"] | {"colour": 1}}, broken)
+    with pytest.raises(DtdaError, match="another version of this program"):
+        checkpoint.load_student(broken)
     state["config"]["student"] = "resnet18"
     torch.save(state, broken)
     with pytest.raises(DtdaError, match="not those of a resnet18 student"):
@@ -257,6 +273,14 @@ def test_wrong_manifest_lines_are_named(tmp_path, line, words):
     path.write_text("path,label\nx,live\n")
     with pytest.raises(DtdaError, match="column domain is missing"):
         read_manifest(path)
+    path.write_text("path,label,domain,subject,split\nx,live\n")
+    with pytest.raises(DtdaError, match="line 2: has more or fewer fields"):
+        read_manifest(path)
+    path.write_bytes("path,label,domain,subject,split\nü,live,a,s,train\n".encode("latin-1"))
+    with pytest.raises(DtdaError, match="not a CSV in UTF-8"):
+        read_manifest(path)
+    path.write_text("\ufeffpath,label,domain,subject,split\nx,live,a,s,train\n")  # as Excel saves it
+    assert len(read_manifest(path)) == 1
 
 
 def test_overrides_are_typed(manifest, tmp_path):
@@ -267,6 +291,9 @@ def test_overrides_are_typed(manifest, tmp_path):
     for override, words in (
         ("optim.lr=fast", "optim.lr"),
         ("optim.speed=1", "optim.speed"),
+        ("seed=-1", "seed"),
+        ("workers=-1", "workers"),
+        ("augment.hue=2", "augment.hue"),
         ("lr", "section.key=value"),
         ("data.manifests.first=x", "not a section"),
     ):

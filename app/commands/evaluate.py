@@ -19,8 +19,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dtda.app.commands.simulate import detector
-    from dtda.app.commands.train import require_torch
+    from dtda.app.commands.train import require_file, require_torch
 
+    require_file(args.checkpoint, "train one with `dtda train`")
+    require_file(args.protocol, "name the manifest.csv of a data set")
     require_torch()
     from dtda.core.sidecar import write_atomic
     from dtda.core.training.checkpoint import load_student

@@ -26,8 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dtda.app.commands.simulate import detector
-    from dtda.app.commands.train import require_torch
+    from dtda.app.commands.train import require_file, require_torch
 
+    if args.out.suffix != ".onnx":
+        raise DtdaError(f"{args.out}: the name of a student ends in .onnx.")
+    require_file(args.checkpoint, "train one with `dtda train`")
     require_torch()
     import numpy as np
 
@@ -35,8 +38,6 @@ def run(args: argparse.Namespace) -> int:
     from dtda.core.training.checkpoint import load_student
     from dtda.core.training.loop import load_chips
 
-    if args.out.suffix != ".onnx":
-        raise DtdaError(f"{args.out}: the name of a student ends in .onnx.")
     config = load_student(args.checkpoint).config
     chips = load_chips(config, args.checkpoint.parent, detector)
     dev = [number for number, record in enumerate(chips.records) if record.split == "dev"]

@@ -11,19 +11,30 @@ from dtda.core.errors import DtdaError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, see docs/training.md")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the configuration")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="section.key=value",
+        help="changes to the configuration, named before the options",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/<name>)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
 
 
 def run(args: argparse.Namespace) -> int:
-    require_torch()
-    from dtda.app.commands.simulate import detector
     from dtda.core.training.config import read_config
-    from dtda.core.training.loop import train
 
     config = read_config(args.config, args.overrides)
-    path = train(config, args.out or Path("runs") / config.name, args.resume, detector)
+    out = args.out or Path("runs") / config.name
+    for manifest in config.data.manifests:  # what is cheap to see is said before torch is imported
+        require_file(manifest, "make one with `dtda simulate`")
+    if args.resume:
+        require_file(out / "last.ckpt", "leave --resume out to start a run")
+    require_torch()
+    from dtda.app.commands.simulate import detector
+    from dtda.core.training.loop import train
+
+    path = train(config, out, args.resume, detector)
     print(f"trained: {path}; next: dtda evaluate {path} MANIFEST, dtda export {path} -o student.onnx")
     return 0
 
@@ -33,3 +44,9 @@ def require_torch() -> None:
     for name in ("torch", "torchvision", "tensorboard", "onnx", "onnxscript", "sklearn"):
         if importlib.util.find_spec(name) is None:
             raise DtdaError(f"training needs {name}, which is not installed; run: pip install 'dtda-demo[train]'.")
+
+
+def require_file(path: Path, way_out: str) -> None:
+    """Raises DtdaError when there is no such file."""
+    if not path.is_file():
+        raise DtdaError(f"{path}: no such file; {way_out}.")

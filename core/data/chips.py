@@ -6,19 +6,21 @@ then sees the sharpness a single resampling gives, which a second crop from a st
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dtda.core.data.manifest import Record
 from dtda.core.errors import DtdaError
+from dtda.core.pictures import read_picture
 from dtda.core.preprocess import CropRule, crop
 from dtda.core.sidecar import write_atomic
 from dtda.core.simulate.cues import measure
@@ -63,16 +65,22 @@ def cut_chips(
     key.update(f"{rule.size} {rule.margin} {crops} 1".encode())
     place = folder / key.hexdigest()[:16]
     if not (place / "done.json").is_file():
-        _cut(records, rule, crops, place, detect, progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".cut-", dir=folder) as draft:  # a kill or a second run leaves no half
+            _cut(records, rule, crops, Path(draft), detect, progress)
+            with contextlib.suppress(FileExistsError):
+                place.mkdir()
+            for name in ("images.npy", "cues.npy", "done.json"):
+                (Path(draft) / name).replace(place / name)
     done = json.loads((place / "done.json").read_text("utf-8"))
     kept = tuple(records[index] for index in done["kept"])
     return Chips(kept, np.load(place / "cues.npy")[: len(kept)], tuple(done["skipped"]), place)
 
 
 def _line(record: Record) -> list[object]:
-    size = record.path.stat().st_size if record.path.is_file() else -1
+    stat = record.path.stat() if record.path.is_file() else None
     points = None if record.points is None else record.points.ravel().tolist()
-    return [str(record.path), size, record.split, points]
+    return [str(record.path.absolute()), stat and [stat.st_size, stat.st_mtime_ns], record.split, points]
 
 
 def _cut(
@@ -83,7 +91,6 @@ def _cut(
     detect: Detect | None,
     progress: Callable[[int], None] | None,
 ) -> None:
-    place.mkdir(parents=True, exist_ok=True)
     shape = (len(records), crops, rule.size, rule.size, 3)
     images = np.lib.format.open_memmap(place / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
     cues = np.zeros((len(records), 12), np.float32)
@@ -114,7 +121,7 @@ def _cut(
 
 def _crops(record: Record, rule: CropRule, crops: int, detect: Detect | None) -> Image | str:
     """uint8 [crops, S, S, 3] RGB, or the sentence on why there is none."""
-    bgr = cv2.imread(str(record.path), cv2.IMREAD_COLOR)
+    bgr = read_picture(record.path)
     if bgr is None:
         return f"{record.path}: not a readable picture."
     points = record.points

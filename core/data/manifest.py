@@ -37,19 +37,24 @@ def read_manifest(path: Path) -> list[Record]:
     """
     if not path.is_file():
         raise DtdaError(f"{path}: no such manifest; make one with `dtda simulate`.")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DtdaError(f"{path}: column {missing[0]} is missing; needed are {', '.join(REQUIRED)}.")
-        has_points = all(name in (reader.fieldnames or ()) for name in POINTS)
-        records = [_record(path, line, row, has_points) for line, row in enumerate(reader, 2)]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DtdaError(f"{path}: column {missing[0]} is missing; needed are {', '.join(REQUIRED)}.")
+            has_points = all(name in (reader.fieldnames or ()) for name in POINTS)
+            records = [_record(path, line, row, has_points) for line, row in enumerate(reader, 2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DtdaError(f"{path}: not a CSV in UTF-8 ({error}); save it as one.") from error
     if not records:
         raise DtdaError(f"{path}: holds no pictures.")
     return records
 
 
 def _record(manifest: Path, line: int, row: dict[str, str], has_points: bool) -> Record:
+    if None in row or None in row.values():
+        raise DtdaError(f"{manifest}, line {line}: has more or fewer fields than the header.")
     if row["label"] not in ("live", "spoof"):
         raise DtdaError(f"{manifest}, line {line}: label is {row['label']!r}; it must be live or spoof.")
     if row["split"] not in SPLITS:
@@ -72,7 +77,7 @@ def _record(manifest: Path, line: int, row: dict[str, str], has_points: bool) ->
 
 
 def check_splits(records: Sequence[Record]) -> None:
-    """Raises DtdaError when an identity stands in two splits of one domain's data: that would train on test people."""
+    """Raises DtdaError when an identity stands in two splits: that would train on test people."""
     seen: dict[str, str] = {}
     for record in records:
         other = seen.setdefault(record.subject, record.split)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from dtda.core.errors import DtdaError
+from dtda.core.pictures import read_picture
 from dtda.core.types import Face, Floats, Image
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -96,7 +97,7 @@ def load_portrait(entry: Entry, detect: Detect) -> Portrait:
 
     Raises DtdaError when the file cannot be read or has no face.
     """
-    bgr = cv2.imread(str(entry.path), cv2.IMREAD_COLOR)
+    bgr = read_picture(entry.path)
     if bgr is None:
         raise DtdaError(f"{entry.path}: not a readable picture; remove it from the folder.")
     scale = min(1.0, LONG_SIDE / max(bgr.shape[:2]))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from dtda.core.errors import DtdaError
 from dtda.core.models.student import Student, build_student
@@ -38,11 +37,22 @@ def load(path: Path) -> dict[str, Any]:
         raise DtdaError(f"{path}: no such checkpoint; train one with `dtda train`.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except Exception as error:  # what is raised for foreign bytes differs by their first ones
         raise DtdaError(f"{path}: not a readable checkpoint of this program.") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not {"config", "student", "ema"} <= set(state):
         raise DtdaError(f"{path}: not a checkpoint of this program (format {FORMAT}).")
     return state
+
+
+def configuration(path: Path, state: dict[str, Any]) -> TrainConfig:
+    """The configuration a checkpoint was trained with. Raises DtdaError when this version does not know it."""
+    try:
+        return TrainConfig.model_validate(state["config"])
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise DtdaError(
+            f"{path}: was trained by another version of this program (its {where}); train it again."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Trained:
 def load_student(path: Path) -> Trained:
     """Rebuild the student of a checkpoint. Raises DtdaError when its weights do not fit its architecture."""
     state = load(path)
-    config = TrainConfig.model_validate(state["config"])
+    config = configuration(path, state)
     student = build_student(config.student, config.dropout)
     try:
         student.load_state_dict(state["ema"])

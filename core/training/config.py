@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dtda.core.errors import DtdaError
 
 Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Strength = Annotated[float, Field(ge=0, le=0.95)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -37,10 +39,10 @@ class AugmentPart(Part):
 
     flip: Share = 0.5
     colour: Share = 0.8
-    brightness: float = 0.35
-    contrast: float = 0.35
-    saturation: float = 0.35
-    hue: float = 0.0
+    brightness: Strength = 0.35
+    contrast: Strength = 0.35
+    saturation: Strength = 0.35
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     grey: Share = 0.05
     blur: Share = 0.25
     noise: Share = 0.25
@@ -54,9 +56,9 @@ class OptimPart(Part):
     epochs: Positive = 20
     batch: Positive = 60
     lr: Annotated[float, Field(gt=0)] = 2e-3
-    weight_decay: float = 0.03
+    weight_decay: Annotated[float, Field(ge=0)] = 0.03
     warmup: Share = 0.05
-    clip: float = 5.0
+    clip: Annotated[float, Field(gt=0)] = 5.0
     ema: Share = 0.998
     smoothing: Share = 0.02
 
@@ -68,11 +70,11 @@ class TrainConfig(Part):
     name: str = "student"
     student: str = "mobile"
     dropout: Share = 0.2
-    seed: int = 0
+    seed: Natural = 0
     device: str = "auto"
-    threads: int = 0
-    workers: int = 1
-    checkpoint_minutes: float = 2.0
+    threads: Natural = 0
+    workers: Natural = 1
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 2.0
     data: DataPart
     augment: AugmentPart = AugmentPart()
     optim: OptimPart = OptimPart()

@@ -49,9 +49,7 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    )
+    device = _device(config.device)
 
     chips = load_chips(config, out, make_detector)
     domains = sorted({record.domain for record in chips.records})
@@ -66,6 +64,9 @@ def train(
             raise DtdaError(f"the {split} split of {', '.join(sources)} needs live and spoof pictures; it has "
                             f"{', '.join(label.value for label in labels) or 'none'}.")  # fmt: skip
 
+    pairs = 2 * len(sources)
+    if config.optim.batch < pairs:
+        raise DtdaError(f"optim.batch is {config.optim.batch}; live and attack of {len(sources)} domains need {pairs}.")
     student = build_student(config.student, config.dropout).to(device, memory_format=torch.channels_last)
     average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema), use_buffers=True)
     optimizer = _optimizer(student, config)
@@ -81,6 +82,8 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["rng"])
+        if device.type == "cuda" and state["cuda_rng"]:
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
         epoch, start, step, history = state["epoch"], state["batch"], state["step"], state["history"]
 
     def snapshot(epoch: int, batch: int, extra: dict[str, Any] | None = None) -> None:
@@ -94,6 +97,7 @@ def train(
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
                 "epoch": epoch,
                 "batch": batch,
                 "step": step,
@@ -182,13 +186,26 @@ def evaluate(student: torch.nn.Module, chips: Chips, sources: list[str], config:
     return {"thresholds": thresholds, "results": results}
 
 
+def _device(name: str) -> torch.device:
+    """auto: the first NVIDIA GPU, else the CPU. Raises DtdaError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without CUDA
+        raise DtdaError(
+            f"device {name} cannot be used here ({str(error).splitlines()[0]}); use cpu or auto."
+        ) from error
+
+
 def _starting_state(config: TrainConfig, last: Path, resume: bool) -> dict[str, Any] | None:
     if not resume:
         if last.exists():
             raise DtdaError(f"{last}: this run exists; go on with --resume or name another --out.")
         return None
     state = checkpoint.load(last)
-    before = TrainConfig.model_validate(state["config"])
+    before = checkpoint.configuration(last, state)
     # How a run is executed may change; what it computes may not.
     running = {"workers", "threads", "device", "checkpoint_minutes"}
     if before.model_dump(exclude=running) != config.model_dump(exclude=running):
