@@ -186,7 +186,10 @@ class _Video:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        # Absolute, since FFmpeg takes the 12: of 12:30.mp4 for a protocol; bytes, since OpenCV crashes on a str for a
+        # name that is not UTF-8.
+        name = os.fsencode(path.absolute())
+        self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)  # type: ignore[call-overload]
         if not self._capture.isOpened():
             raise DtdaError(
                 f"{path}: not a readable video (damaged, cut short, or not what its name says); "

@@ -92,6 +92,14 @@ def test_rotation_of_a_video_is_honoured(numbered: Path) -> None:
     assert frame.bgr.shape == (64, 48, 3)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("name", [b"12:30.mp4", b"file:a.mp4", b"bad\xffname.mp4", "ü 脸.mp4".encode()])
+def test_videos_are_opened_whatever_their_name(name: bytes, numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(numbered.parent)
+    numbered.rename(os.fsdecode(name))
+    assert open_source(os.fsdecode(name)).length == 10
+
+
 def test_picture_is_a_clip_of_one_frame(tmp_path: Path, astronaut: Image) -> None:
     path = tmp_path / "gesicht ü.png"
     path.write_bytes(cv2.imencode(".png", astronaut)[1].tobytes())
