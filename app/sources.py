@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -203,7 +204,8 @@ class _Video:
 
     def read(self) -> tuple[int, float, Image] | None:
         """(index, seconds, frame). Raises DtdaError when not even one frame can be decoded."""
-        ok, bgr = self._capture.read()
+        with _explained(self._path):
+            ok, bgr = self._capture.read()
         if not ok:
             if self._next == 0:
                 raise DtdaError(f"{self._path}: no frame of this video can be decoded; convert it to MP4 (H.264).")
@@ -216,7 +218,8 @@ class _Video:
         return index, t, np.asarray(bgr, dtype=np.uint8)
 
     def seek(self, index: int) -> None:
-        self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+        with _explained(self._path):
+            self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
         self._next = index
         self._t = -1.0
 
@@ -234,7 +237,21 @@ def _open_file(path: Path) -> _Video | _Picture:
         raise DtdaError(f"{path}: this file may not be read by you; change its permissions or copy it.")
     if path.stat().st_size == 0:
         raise DtdaError(f"{path}: the file is empty (0 bytes); copy it again.")
-    return _Picture(path) if suffix in PICTURES else _Video(path)
+    with _explained(path):
+        return _Picture(path) if suffix in PICTURES else _Video(path)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What OpenCV and the system raise at a file, as a DtdaError."""
+    try:
+        yield
+    except cv2.error as error:
+        raise DtdaError(
+            f"{path}: cannot be decoded (damaged, or too large in pixels); save it again, or smaller."
+        ) from error
+    except OSError as error:
+        raise DtdaError(f"{path}: cannot be read ({error.strerror or error}); copy it again.") from error
 
 
 def _types() -> str:

@@ -140,8 +140,9 @@ class StreamSource:
         self._thread.join(1)
 
     def _run(self, refusal: str) -> None:
-        capture = self._connect()
+        capture: cv2.VideoCapture | None = None
         try:
+            capture = self._connect()
             if not capture.isOpened():
                 self._failure = f"{self.title} {refusal}."
                 return
@@ -150,12 +151,13 @@ class StreamSource:
             self._deliver(capture, capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
         except Closed:
             pass
-        except cv2.error as error:
-            self._failure = f"{self.title}: the driver failed ({error.err}); plug the camera in again."
+        except cv2.error:
+            self._failure = f"{self.title}: the driver failed; connect it again or check the address."
         finally:
             self._opened.set()
             self._frames.close()
-            capture.release()
+            if capture is not None:
+                capture.release()
 
     def _deliver(self, capture: cv2.VideoCapture, finite: bool) -> None:
         """Put every new picture into the mailbox until the end. finite: a file behind a URL, paced by its own times."""

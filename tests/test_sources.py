@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -162,6 +165,14 @@ def test_truncated_avi_plays_what_is_there(tmp_path: Path, astronaut: Image) -> 
     assert np.abs(frames[0].bgr.astype(int) - astronaut).mean() < 10
 
 
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims to be this large and has no pixels."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"")))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
 def bad_inputs(folder: Path) -> Iterator[tuple[str, str]]:
     """(spec, what the message must say) of everything that cannot be opened."""
     (folder / "empty").mkdir()
@@ -171,6 +182,8 @@ def bad_inputs(folder: Path) -> Iterator[tuple[str, str]]:
     (folder / "text.png").write_text("hello\n" * 500)
     (folder / "notes.txt").write_text("hello")
     (folder / "noname").write_text("hello")
+    (folder / "huge.png").write_bytes(png_header(60000, 60000))
+    yield str(folder / "huge.png"), r"huge\.png: cannot be decoded .*too large"
     yield str(folder / "missing.mp4"), "no such file"
     yield str(folder / "empty"), "no video or picture"
     yield str(folder / "zero.mp4"), "0 bytes"
@@ -218,6 +231,22 @@ def test_a_container_with_damaged_pictures_is_refused_when_read(
 class Undecodable:
     def read(self) -> tuple[bool, None]:
         return False, None
+
+
+@pytest.mark.parametrize("error", [cv2.error("(-215:Assertion failed) !x.empty()"), OSError(5, "Input/output error")])
+def test_what_opencv_raises_while_reading_is_one_sentence(
+    error: Exception, numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    source = open_source(str(numbered))
+    assert isinstance(source, FileSource)
+    monkeypatch.setattr(source._open, "_capture", SimpleNamespace(read=fail, release=lambda: None))
+    with pytest.raises(DtdaError, match=r"numbered\.mp4: cannot be") as caught:
+        source.read()
+    assert "Assertion" not in str(caught.value)
+    source.close()
 
 
 def test_a_file_without_permission_is_refused(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,16 @@ def test_a_camera_that_does_not_open_is_refused() -> None:
         source_of(FakeCamera("absent"))
 
 
+def test_a_driver_that_fails_while_opening_is_refused_at_once() -> None:
+    def connect() -> FakeCamera:
+        raise cv2.error("assertion")
+
+    start = time.monotonic()
+    with pytest.raises(DtdaError, match="the driver failed"):
+        StreamSource("Webcam", connect, 1, "", repeats=False)  # type: ignore[arg-type]
+    assert time.monotonic() - start < 1
+
+
 def test_a_device_that_never_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "OPEN_SECONDS", 0.1)
     unblock = threading.Event()
