@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    accept_all_names()
     parser = argparse.ArgumentParser(prog="dtda", description="Face liveness: score, simulate, train, export.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     words = sys.argv[1:] if argv is None else list(argv)
@@ -35,6 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     args = parser.parse_args(words)
     return report_errors("dtda", lambda: args.run(args))
+
+
+def accept_all_names() -> None:
+    """Let stdout and stderr take every file name: files and pipes as UTF-8 with its raw bytes, terminals escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="backslashreplace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
 
 
 def report_errors(program: str, action: Callable[[], int | None]) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -196,3 +197,61 @@ def test_csv_quotes_what_needs_it() -> None:
     make: Callable[..., str] = score.as_csv
     text = make(("path", "p_live"), [{"path": 'a,"b"\n.mp4', "p_live": None}])
     assert list(csv.reader(io.StringIO(text))) == [["path", "p_live"], ['a,"b"\n.mp4', ""]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_names_that_are_not_utf8_are_written_as_they_are(
+    suffix: str, astronaut: Image, student: Path, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), astronaut)
+    path = os.fsdecode(bytes(tmp_path) + b"/bad\xffname.jpg")
+    (tmp_path / "a.jpg").rename(path)
+    out = tmp_path / f"x{suffix}"
+    frames = ["--frames"] if suffix == ".csv" else []
+    assert main(["score", path, "--engine", str(student), "--out", str(out), *frames]) == 0
+    written = out.read_text(encoding="utf-8", errors="surrogateescape")
+    rows = read_csv(written) if suffix == ".csv" else json.loads(written)["inputs"]
+    assert [row["path"] for row in rows] == [path]
+    if frames:
+        assert b"bad\xffname.jpg" in (tmp_path / "x.frames.csv").read_bytes()
+
+
+def test_stdout_takes_every_name_whatever_the_encoding_of_the_terminal(
+    astronaut: Image, student: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a b ü 脸.jpg"
+    path.write_bytes(cv2.imencode(".jpg", astronaut)[1].tobytes())
+    missing = tmp_path / "脸.jpg"
+    done = subprocess.run(
+        [sys.executable, "-m", "dtda.app.cli", "score", str(path), str(missing), "--engine", str(student)],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+    )
+    assert done.returncode == 2
+    assert [row["path"] for row in read_csv(done.stdout.decode("utf-8"))] == [str(path), str(missing)]
+    assert b"\\u8138.jpg: no such file" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_ctrl_c_keeps_the_rows_done_so_far(
+    suffix: str,
+    media: Path,
+    student: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def press(opener: object, *args: object) -> object:
+        if remaining.pop():
+            raise KeyboardInterrupt
+        return inner(opener, *args)
+
+    inner, remaining = score.score_input, [True, False, False]
+    monkeypatch.setattr(score, "score_input", press)
+    out = tmp_path / f"x{suffix}"
+    assert main(["score", str(media), "--engine", str(student), "--out", str(out)]) == 130
+    text = out.read_text("utf-8")
+    rows = read_csv(text) if suffix == ".csv" else json.loads(text)["inputs"]
+    assert [Path(row["path"]).name for row in rows] == ["face2.png", "face10.jpg"]
+    assert capsys.readouterr().err == "dtda: interrupted\n"

@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     frame_rows: list[Row] = []
     failures: list[str] = []
     notes: list[str] = []
+    interruption: KeyboardInterrupt | None = None
     try:
         for path, opener in tqdm(list(inputs(args.sources)), unit="file", disable=not sys.stderr.isatty()):
             try:
@@ -78,9 +79,22 @@ def run(args: argparse.Namespace) -> int:
                 notes.append("{} ends after {} of {} frames.".format(path, *score.cut_short))
             rows.append(summary_row(path, score))
             frame_rows += sighting_rows(path, score)
-        report = {"engine": asdict(engine.info), "detector": detector.name, "threshold": pipeline.threshold}
+    except KeyboardInterrupt as pressed:  # what is done by then is kept
+        interruption = pressed
     finally:
         pipeline.close()
+    report = {"engine": asdict(engine.info), "detector": detector.name, "threshold": pipeline.threshold}
+    if rows or interruption is None:
+        write(args, report, rows, frame_rows)
+    for line in [f"note: {note}" for note in notes] + failures:
+        print(f"dtda: {line}", file=sys.stderr)
+    if interruption is not None:
+        raise interruption
+    return 2 if failures else 0
+
+
+def write(args: argparse.Namespace, report: Row, rows: Sequence[Row], frame_rows: Sequence[Row]) -> None:
+    """The rows to --out or stdout. report: what ran, for JSON. Raises DtdaError."""
     if args.out is None:
         sys.stdout.write(as_csv(COLUMNS, rows))
     elif args.out.suffix.lower() == ".json":
@@ -89,9 +103,6 @@ def run(args: argparse.Namespace) -> int:
         save(args.out, as_csv(COLUMNS, rows))
     if args.frames:
         save(args.out.with_suffix(".frames.csv"), as_csv(FRAME_COLUMNS, frame_rows))
-    for line in [f"note: {note}" for note in notes] + failures:
-        print(f"dtda: {line}", file=sys.stderr)
-    return 2 if failures else 0
 
 
 def inputs(specs: Sequence[str]) -> Iterator[tuple[str, Callable[[], Source]]]:
@@ -182,7 +193,7 @@ def save(path: Path, text: str) -> None:
     from dtda.core.sidecar import write_atomic
 
     try:
-        write_atomic(path, text.encode())
+        write_atomic(path, text.encode(errors="surrogateescape"))  # names of files need not be UTF-8
     except OSError as error:
         raise DtdaError(
             f"{path} cannot be written ({error.strerror or error}); make room or name another place with --out."
