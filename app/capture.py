@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from dtda.app.mailbox import Closed, Mailbox
-from dtda.app.records import Level, Notice, PlayerState, Shot, is_camera
+from dtda.app.records import CLIP, Level, Notice, PlayerState, Shot, is_camera
 from dtda.core.errors import DtdaError
 from dtda.core.types import Frame
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RETRY_S = 2.0  # between attempts to reopen a vanished camera
 STILL_S = 2.0  # how long a single picture of a folder stays on screen
 NO_RATE_FPS = 15.0  # pace of files that do not say theirs
+NAMED = 5  # of many unreadable clips
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -55,6 +56,7 @@ class Player(threading.Thread):
         self._notices: deque[Notice] = deque(maxlen=20)
         self._stopped = self._returning = False
         self._due = 0.0  # perf_counter() of the next frame
+        self._broken: set[int] = set()  # clips of this source that were found unreadable while playing through
 
     # -- for any thread -------------------------------------------------------------------------------------------
 
@@ -80,7 +82,7 @@ class Player(threading.Thread):
 
     def move_clip(self, by: int) -> None:
         """Next (1) or previous (-1) clip, round the list."""
-        self._order("clip", lambda: self._select((self.state.clip + by) % max(len(self.state.clips), 1)))
+        self._order("clip", partial(self._move_clip, by))
 
     def refresh(self) -> None:
         """Let a frame that is on screen while paused be judged again, after a change of engine or threshold."""
@@ -172,7 +174,13 @@ class Player(threading.Thread):
 
     def _advance(self) -> None:
         """Read and deliver one frame; a paused camera is read on, so that resuming does not show its old buffers."""
-        frame = self._read()
+        try:
+            frame = self._read()
+        except DtdaError as error:
+            if len(self.state.clips) < 2:
+                raise
+            self._pass_over(self.state.clip, error)
+            frame = None
         if frame is None:
             self._clip_ended()
         elif self.state.playing:
@@ -211,14 +219,30 @@ class Player(threading.Thread):
             self._set(playing=False, ended=True)
             return
         following = [*range(state.clip + 1, len(state.clips)), *(range(state.clip + 1) if state.loop else ())]
-        for clip in following:
-            try:
-                return self._select(clip)
-            except DtdaError as error:  # one bad file does not end the folder
-                self._tell("error", str(error))
-        if state.length != 1 or len(state.clips) > 1:
+        if self._select_first(clip for clip in following if clip not in self._broken):
+            return
+        if len(self._broken) == len(state.clips):
+            self._tell(
+                "error", f"{state.title}: none of its {len(state.clips)} clips can be read whole; open another source."
+            )
+        elif state.length != 1 or len(state.clips) > 1:
             self._tell("info", f"{state.title} has ended. Press Space to play it again, or L to loop.", "end")
         self._set(playing=False, ended=True)
+
+    def _select_first(self, clips: Iterable[int]) -> bool:
+        """Go to the first of these clips that can be read: one bad file does not end the folder."""
+        for clip in clips:
+            try:
+                self._select(clip)
+            except DtdaError as error:
+                self._pass_over(clip, error)
+            else:
+                return True
+        return False
+
+    def _pass_over(self, clip: int, error: DtdaError) -> None:
+        self._broken.add(clip)
+        self._tell("error", str(error), CLIP)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -239,6 +263,9 @@ class Player(threading.Thread):
         if self._source is not None:
             self._source.close()
         self._source, self._returning = new, False
+        self._broken = set(range(new.clip))
+        if new.skipped:
+            self._tell("error", _skipped(new), CLIP)
         if spec == "sample" != wish:  # nobody asked for it and it lasts seconds: it goes on until told otherwise
             self.state = replace(self.state, loop=True)
         self.state = replace(self.state, playing=True, dropped=0, opening=False, vanished=False, spec=spec)
@@ -279,7 +306,9 @@ class Player(threading.Thread):
         self._due = time.perf_counter()
         self._set(playing=True)
         if self.state.ended:
-            self._select(0)
+            self._broken.clear()
+            if not self._select_first(range(len(self.state.clips))):
+                self._set(playing=False)
 
     def _set_loop(self, loop: bool) -> None:
         self._set(loop=loop)
@@ -293,6 +322,11 @@ class Player(threading.Thread):
         self._new_take()
         if not self.state.playing:
             self._show_at(0)
+
+    def _move_clip(self, by: int) -> None:
+        clips = len(self.state.clips)
+        if clips and not self._select_first((self.state.clip + by * step) % clips for step in range(1, clips + 1)):
+            self._set(playing=False)
 
     def _seek(self, index: int) -> None:
         if self._source is None or self.state.live:
@@ -352,6 +386,15 @@ class Player(threading.Thread):
         with self._wake:
             self._notices.append(Notice(level, text, topic))
         self._changed()
+
+
+def _skipped(source: Source) -> str:
+    """One sentence on the clips that were passed over when the source was opened."""
+    if len(source.skipped) == 1:
+        return source.skipped[0]
+    names = ", ".join(source.clips[: min(source.clip, NAMED)])
+    more = f" and {source.clip - NAMED} more" if source.clip > NAMED else ""
+    return f"{names}{more} cannot be read and are passed over; the first: {source.skipped[0]}"
 
 
 def _sentence(error: Exception) -> str:

@@ -15,6 +15,7 @@ from dtda.core.errors import DtdaError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from dtda.app.records import Notice
     from dtda.app.window import MainWindow
 
 GRACE_S = 30.0  # how long `--duration` waits for the first frame
@@ -107,8 +108,8 @@ def _run(args: argparse.Namespace) -> int:
     app.exec()
     signal.signal(signal.SIGINT, previous)
     sys.excepthook, threading.excepthook = sys.__excepthook__, threading.__excepthook__
-    if errors:
-        print(f"dtda-demo: {errors[0]}", file=sys.stderr)
+    for error in dict.fromkeys(errors):
+        print(f"dtda-demo: {error}", file=sys.stderr)
     if args.summary is not None:
         try:
             _write_summary(args.summary, session.processor.tally.summary())
@@ -119,17 +120,20 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _limit(window: MainWindow, duration: float, errors: list[str]) -> None:
-    """Close by itself: after the duration, at the first error, or when no frame comes."""
+    """Close by itself: after the duration, at the first error that ends the playing, or when no frame comes."""
     from PySide6.QtCore import QTimer
+
+    from dtda.app.records import CLIP
 
     def give_up() -> None:
         if window.picture.observation is None:
             errors.append(f"no frame came within {duration + GRACE_S:.0f} seconds; check the source.")
         window.close()
 
-    def fail(text: str) -> None:
-        errors.append(text)
-        window.close()
+    def fail(notice: Notice) -> None:
+        errors.append(notice.text)
+        if notice.topic != CLIP:
+            window.close()
 
     window.failed.connect(fail)
     window.first_frame.connect(lambda: QTimer.singleShot(round(duration * 1000), window, window.close))

@@ -10,6 +10,9 @@ from dtda.core.types import Frame
 Level = Literal["info", "warn", "error"]
 
 
+CLIP = "clip"
+
+
 def is_camera(spec: str) -> bool:
     """Whether a source is a camera, as against a file whose name begins so."""
     return spec == "camera" or spec.startswith("camera:")
@@ -17,7 +20,10 @@ def is_camera(spec: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One sentence for the message bar. topic: a newer notice on the same topic replaces the older one."""
+    """One sentence for the message bar. topic: a newer notice on the same topic replaces the older one.
+
+    An error on topic CLIP is about one clip of several: the others go on.
+    """
 
     level: Level
     text: str

@@ -31,7 +31,8 @@ class Source(Protocol):
     """A playlist of clips; a camera or a network stream is one clip without an end.
 
     title: for the window title. live: frames are dropped when late. clips: names. clip: index of the one being read.
-    fps: of the current clip, 0 if unknown. length: frames of the current clip, None if unknown or live.
+    fps: of the current clip, 0 if unknown. length: frames of the current clip, None if unknown or live. skipped: one
+    sentence for each clip at the head of the list that could not be opened, so that `clip` began behind them.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Source(Protocol):
     clip: int
     fps: float
     length: int | None
+    skipped: Sequence[str]
 
     def read(self) -> Frame | None:
         """The next frame, None when the clip has ended. Raises DtdaError when the camera vanished or a file broke."""
@@ -111,17 +113,33 @@ class FileSource:
         locate: Callable[[int], Path],
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """locate: path of a clip by its index; it may wait until the file exists. on_close: what else to release."""
+        """Opens the first clip that can be opened. Raises DtdaError when there is none.
+
+        locate: path of a clip by its index; it may wait until the file exists. on_close: what else to release.
+        """
         self.title = title
         self.clips: Sequence[str] = tuple(clips)
         self._locate = locate
         self._on_close = on_close
         self._open: _Video | _Picture | None = None
         try:
-            self.select(0)
+            self.skipped: Sequence[str] = self._begin()
         except BaseException:
             on_close()
             raise
+
+    def _begin(self) -> tuple[str, ...]:
+        errors: list[str] = []
+        for clip in range(len(self.clips)):
+            try:
+                self.select(clip)
+            except DtdaError as error:
+                errors.append(str(error))
+            else:
+                return tuple(errors)
+        if len(errors) == 1:
+            raise DtdaError(errors[0])
+        raise DtdaError(f"{self.title}: none of its {len(errors)} clips can be opened; the first: {errors[0]}")
 
     def select(self, clip: int) -> None:
         opened = _open_file(self._locate(clip))

@@ -79,6 +79,7 @@ class StreamSource:
     live = True
     length: int | None = None
     clip = 0
+    skipped: Sequence[str] = ()
 
     def __init__(
         self,

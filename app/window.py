@@ -20,7 +20,7 @@ from dtda.app.icons import app_icon
 from dtda.app.loading import load
 from dtda.app.menus import Menus
 from dtda.app.preferences import Preferences
-from dtda.app.records import Notice, PlayerState
+from dtda.app.records import CLIP, Notice, PlayerState
 from dtda.app.session import CLOSE_S, Session
 from dtda.app.views import Views
 from dtda.core.types import EngineInfo, Observation
@@ -36,7 +36,7 @@ class MainWindow(QMainWindow):
     """
 
     first_frame = Signal()  # once
-    failed = Signal(str)  # the text of every error shown
+    failed = Signal(object)  # the Notice of every error shown
     surprised = Signal(str)  # `report`, from any thread
 
     def __init__(self, session: Session, settings: QSettings, spec: str = "", theme: str | None = None) -> None:
@@ -208,7 +208,7 @@ class MainWindow(QMainWindow):
     def _tell(self, notice: Notice) -> None:
         self.messages.tell(notice)
         if notice.level == "error":
-            self.failed.emit(notice.text)
+            self.failed.emit(notice)
 
     def report(self, text: str) -> None:
         """Show an error that no part of the window expected."""
@@ -218,7 +218,7 @@ class MainWindow(QMainWindow):
 
     def open(self, spec: str) -> None:
         """A camera, "sample", a file, a folder or a URL."""
-        for topic in ("source", "open", "end"):
+        for topic in ("source", "open", "end", CLIP):
             self.messages.clear(topic)
         self.session.player.open(spec)
 

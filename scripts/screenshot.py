@@ -40,7 +40,7 @@ def main() -> int:
     window = MainWindow(Session(Choice(args.engine)), settings, args.source, args.theme)
     window.resize(*map(int, args.size.split("x")))
     failures: list[str] = []
-    window.failed.connect(lambda text: (failures.append(text), window.close()))
+    window.failed.connect(lambda notice: (failures.append(notice.text), window.close()))
     window.show()
     player = window.session.player
 

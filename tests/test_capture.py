@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from dtda.app import capture
 from dtda.app.capture import Player
 from dtda.app.mailbox import Mailbox
-from dtda.app.records import Shot
+from dtda.app.records import CLIP, Shot
 from dtda.core.errors import DtdaError
 from dtda.core.types import Frame
 
@@ -23,9 +23,18 @@ PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
 class Clips:
-    """A source of numbered frames. `broken` raises at every read or select of that clip."""
+    """A source of numbered frames. `broken` raises at every read or select of that clip, `torn` ones at read."""
 
-    def __init__(self, lengths: dict[str, int], live: bool = False, fps: float = 500.0, broken: str = "") -> None:
+    def __init__(
+        self,
+        lengths: dict[str, int],
+        live: bool = False,
+        fps: float = 500.0,
+        broken: str = "",
+        torn: Sequence[str] = (),
+    ) -> None:
+        self.torn = torn
+        self.skipped: Sequence[str] = ()
         self.title, self.live, self.fps, self.broken = "clips", live, fps, broken
         self.clips = tuple(lengths)
         self._lengths = lengths
@@ -39,6 +48,8 @@ class Clips:
     def read(self) -> Frame | None:
         if self.gone or self.clips[self.clip] == self.broken:
             raise DtdaError("clips: gone; plug it in.")
+        if self.clips[self.clip] in self.torn:
+            raise DtdaError(f"{self.clips[self.clip]}: no frame of it can be decoded.")
         if self.live:
             time.sleep(0.002)
         elif self._next >= (self.length or 0):
@@ -264,6 +275,50 @@ def test_an_unreadable_clip_is_told_and_passed_over(start: Start) -> None:
     assert [notice.text for notice in player.notices() if notice.level == "error"] == [
         "bad: cannot be read; copy it again."
     ]
+
+
+def told(player: Player) -> list[tuple[str, str]]:
+    return [(notice.text, notice.topic) for notice in player.notices() if notice.level == "error"]
+
+
+def test_a_clip_that_breaks_while_it_is_read_does_not_end_the_folder(start: Start) -> None:
+    player, box = start(Clips({"a": 2, "bad": 2, "c": 2}, torn=["bad"]))
+    player.set_loop(True)
+    assert [box.get(2).frame.clip for _ in range(8)] == ["a", "a", "c", "c"] * 2
+    assert told(player) == [("bad: no frame of it can be decoded.", CLIP)]
+
+
+def test_a_folder_without_any_readable_clip_ends_with_a_word(start: Start) -> None:
+    player, _ = start(Clips({"a": 2, "b": 2}, torn=["a", "b"]))
+    player.set_loop(True)
+    until(lambda: player.state.ended and not player.state.playing)
+    assert [topic for _, topic in told(player)] == [CLIP, CLIP, "source"]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "a0: why"), (2, "a0, a1 cannot"), (8, "a0, a1, a2, a3, a4 and 3 more")]
+)
+def test_clips_passed_over_on_opening_are_named(count: int, words: str, start: Start) -> None:
+    source = Clips({f"a{i}": 1 for i in range(count + 1)})
+    source.clip, source.skipped = count, [f"a{i}: why" for i in range(count)]
+    player, box = start(source)
+    assert box.get(2).frame.clip == f"a{count}"
+    ((text, topic),) = told(player)
+    assert text.startswith(words)
+    assert "a0: why" in text
+    assert topic == CLIP
+
+
+def test_the_next_clip_is_the_next_that_can_be_read(start: Start) -> None:
+    player, box = start(Clips({"a": 500, "bad": 500, "c": 500}, broken="bad"))
+    take(box, 2)
+    player.pause()
+    drain(box)
+    player.move_clip(1)
+    assert box.get(2).frame.clip == "c"
+    player.move_clip(-1)
+    assert box.get(2).frame.clip == "a"
+    assert [topic for _, topic in told(player)] == [CLIP, CLIP]
 
 
 def test_a_file_that_breaks_is_told_and_another_can_be_opened() -> None:

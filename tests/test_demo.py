@@ -112,6 +112,25 @@ def test_a_folder_is_judged_and_summed_up(clip: Path, student: Path, tmp_path: P
 
 
 @pytest.mark.slow
+def test_unreadable_files_of_a_folder_are_told_at_the_end(clip: Path, student: Path, tmp_path: Path) -> None:
+    folder, summary = clip.parent / "folder", tmp_path / "summary.json"
+    folder.mkdir()
+    clip.rename(folder / "b.mp4")
+    for name in ("a.mp4", "c.png"):
+        (folder / name).touch()
+    (folder / "d.mp4").write_bytes((folder / "b.mp4").read_bytes())
+    done = command(
+        "--source", folder, "--engine", student, "--duration", 6, "--summary", summary, config=tmp_path / "config"
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert [line.partition(": the file is empty")[0] for line in done.stderr.splitlines()] == [
+        f"dtda-demo: {folder / 'a.mp4'}", f"dtda-demo: {folder / 'c.png'}",
+    ]  # fmt: skip
+    told = json.loads(summary.read_text("utf-8"))
+    assert {name: clip["frames"] for name, clip in told["verdicts"].items()} == {"b.mp4": 15, "d.mp4": 15}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["source", "engine"])
 def test_with_a_duration_an_error_ends_it_with_one_line(broken: str, clip: Path, student: Path, tmp_path: Path) -> None:
     parts = {"source": str(clip), "engine": str(student), broken: str(tmp_path / "missing.onnx")}

@@ -152,6 +152,20 @@ def test_a_clip_that_cannot_be_opened_leaves_the_current_one(numbered: Path) -> 
     assert frame.clip == "numbered.mp4"
 
 
+def test_a_folder_begins_with_the_first_clip_that_can_be_opened(numbered: Path) -> None:
+    (numbered.parent / "a.mp4").write_bytes(b"")
+    (numbered.parent / "b.png").write_bytes(b"x")
+    source = open_source(str(numbered.parent))
+    assert source.clip == 2
+    assert [Path(text.partition(": ")[0]).name for text in source.skipped] == ["a.mp4", "b.png"]
+    frame = source.read()
+    assert frame is not None
+    assert frame.clip == "numbered.mp4"
+    numbered.write_bytes(b"")
+    with pytest.raises(DtdaError, match=r"none of its 3 clips can be opened; the first: .*a\.mp4.*empty"):
+        open_source(str(numbered.parent))
+
+
 def test_truncated_avi_plays_what_is_there(tmp_path: Path, astronaut: Image) -> None:
     whole = tmp_path / "whole.avi"
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 15, (640, 480))

@@ -51,6 +51,7 @@ class FakeSource:
         self.title, self.live, self.clips, self.fps = "made up", live, clips, fps
         self.length = None if live else length
         self.clip, self._next = 0, 0
+        self.skipped: tuple[str, ...] = ()
         self.gone = False
         self.block = 0.0
 
@@ -385,7 +386,7 @@ def test_settings_are_restored(show: Show, qtbot: QtBot, settings: QSettings) ->
     qtbot.waitUntil(lambda: again.session.player.state.loop)
     assert again.session.player.state.speed == 2
     assert again.inspector.isHidden()
-    assert again.recent() == ["x"]
+    assert again.recent() == [str(Path("x").absolute())]
 
 
 def test_themes_switch_while_running(show: Show, qtbot: QtBot) -> None:
