@@ -133,6 +133,7 @@ def _limit(window: MainWindow, duration: float, errors: list[str]) -> None:
     def fail(notice: Notice) -> None:
         errors.append(notice.text)
         if notice.topic != CLIP:
+            window.failed.disconnect(fail)  # what fails while it closes is a consequence
             window.close()
 
     window.failed.connect(fail)
