@@ -66,8 +66,8 @@ def crop_matrix(points: Floats, shape: tuple[int, int], rule: CropRule) -> np.nd
     side = max(min(side, min(height, width) / reach), smallest)
     half = side * reach / 2
     for axis, limit in enumerate((width, height)):
-        if 2 * half <= limit:
-            centre[axis] = np.clip(centre[axis], half, limit - half)
+        if 2 * half <= limit + 1e-6:  # a side shrunk to the limit exceeds it by rounding half of the time
+            centre[axis] = np.clip(centre[axis], half, max(half, limit - half))
     linear = rotation * (rule.size / side)
     shift = np.full(2, rule.size / 2) - linear @ centre
     return np.column_stack([linear, shift])

@@ -50,6 +50,16 @@ def test_crop_stays_inside_the_picture_or_is_as_small_as_allowed(x, y, scale, ro
         assert corners[:, 1].max() < 480.05
 
 
+def test_a_crop_shrunk_to_the_frame_is_also_moved_into_it():
+    roll, scale = 0.359375, 1.9296875  # the shrunk side times its reach is 480 plus a rounding error
+    turn = scale * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    points = ((TEMPLATE - 56) @ turn.T + (126, 0.05)).astype(np.float32)
+    back = cv2.invertAffineTransform(crop_matrix(points, (480, 640), CropRule(100, 2.0)))
+    corners = cv2.transform(np.array([[[0, 0], [100, 0], [100, 100], [0, 100]]], np.float64), back)[0]
+    assert corners.min() > -0.05
+    assert corners[:, 1].max() < 480.05
+
+
 def test_a_face_in_the_middle_gets_the_full_margin_upright():
     turn = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
     points = ((TEMPLATE - 56) @ turn.T + (320, 240)).astype(np.float32)

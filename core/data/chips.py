@@ -28,6 +28,9 @@ from dtda.core.simulate.portrait import Detect
 from dtda.core.types import Floats, Image
 
 
+VERSION = 2  # raise when preprocessing or cues change, so that cached chips are cut anew
+
+
 @dataclass(frozen=True)
 class Chips:
     """records: those that gave a chip, in order. cues: float32 [N, 12], six of the whole chip and six of its inner part.
@@ -62,7 +65,7 @@ def cut_chips(
     a record has no points. Raises DtdaError when no picture could be used.
     """
     key = hashlib.sha256(json.dumps([_line(record) for record in records]).encode())
-    key.update(f"{rule.size} {rule.margin} {crops} 1".encode())
+    key.update(f"{rule.size} {rule.margin} {crops} {VERSION}".encode())
     place = folder / key.hexdigest()[:16]
     if not (place / "done.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
