@@ -116,16 +116,18 @@ def test_every_frame_of_a_file_arrives_in_order_however_slow_the_reader(start: S
 def test_files_are_paced_by_their_rate_and_the_speed(start: Start) -> None:
     player, box = start(Clips({"a": 100}, fps=50))
     take(box, 1)
-    began = time.perf_counter()
-    take(box, 10)
-    normal = time.perf_counter() - began
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        take(box, 10)
+        return time.perf_counter() - began
+
+    normal = [seconds() for _ in range(3)]  # the best of three: a busy machine delays frames, none hastens them
     player.set_speed(4)
     take(box, 2)
-    began = time.perf_counter()
-    take(box, 10)
-    fast = time.perf_counter() - began
-    assert normal == pytest.approx(0.2, abs=0.08)
-    assert fast < 0.6 * normal
+    fast = [seconds() for _ in range(3)]
+    assert min(normal) == pytest.approx(0.2, abs=0.05)
+    assert min(fast) == pytest.approx(0.05, abs=0.05)
 
 
 def test_a_live_source_drops_unread_frames_and_counts_them(start: Start) -> None:

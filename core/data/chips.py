@@ -27,7 +27,6 @@ from dtda.core.simulate.cues import measure
 from dtda.core.simulate.portrait import Detect
 from dtda.core.types import Floats, Image
 
-
 VERSION = 2  # raise when preprocessing or cues change, so that cached chips are cut anew
 
 
