@@ -33,12 +33,16 @@ _one_at_a_time = threading.Lock()  # a sample that is opened again waits for the
 class Rendering:
     """Renders missing clips one after another in a background thread; `path(i)` waits only for clip i."""
 
-    def __init__(self, folder: Path, names: Sequence[str], render: Callable[[str, Path], None]) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], render: Callable[[str, Path, Callable[[], bool]], None]
+    ) -> None:
+        """render: called with a name, a path and a function that tells whether to give up."""
         self._clips: list[tuple[str, Future[Path]]] = [(name, Future()) for name in names]
         self._folder = folder
         self._render = render
-        # A daemon: quitting in the middle of a clip must not wait for it; a half-written clip never gets its name.
-        threading.Thread(target=self._run, name="sample", daemon=True).start()
+        self._stopped = threading.Event()
+        # Not a daemon: a thread killed inside OpenCV aborts the process. It gives up by itself instead.
+        threading.Thread(target=self._run, name="sample").start()
 
     def path(self, clip: int) -> Path:
         """The finished file of a clip. Raises DtdaError when it could not be rendered, or after `stop`."""
@@ -52,13 +56,20 @@ class Rendering:
             ) from error
 
     def stop(self) -> None:
-        """Begin no other clip. Idempotent."""
+        """Give up the clip in work and begin no other. Idempotent."""
+        self._stopped.set()
         for _, future in self._clips:
             future.cancel()
+
+    def _given_up(self) -> bool:
+        # The window may close while its source is still waiting for the first clip: then nobody calls `stop`.
+        return self._stopped.is_set() or not threading.main_thread().is_alive()
 
     def _run(self) -> None:
         self._sweep()
         for name, future in self._clips:
+            if self._given_up():
+                future.cancel()
             if not future.set_running_or_notify_cancel():
                 continue
             try:
@@ -81,7 +92,7 @@ class Rendering:
             self._folder.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{os.getpid()}-{path.name}")
             try:
-                self._render(name, part)
+                self._render(name, part, self._given_up)
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +27,7 @@ class Renderer:
         self.go = {name: threading.Event() for name in ("live", "print")}
         self.rendered: list[str] = []
 
-    def __call__(self, name: str, path: Path) -> None:
+    def __call__(self, name: str, path: Path, stopped: Callable[[], bool]) -> None:
         self.go[name].wait(10)
         self.write(path, [np.zeros((48, 64, 3), np.uint8)] * 2)
         self.rendered.append(name)
@@ -46,7 +48,7 @@ def test_a_clip_waits_only_for_itself_and_is_kept(write_clip: Callable[..., Path
 
 
 def test_a_failure_reaches_the_reader_and_leaves_nothing(tmp_path: Path) -> None:
-    def fail(name: str, path: Path) -> None:
+    def fail(name: str, path: Path, stopped: Callable[[], bool]) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
@@ -112,3 +114,19 @@ def test_the_clips_are_the_same_everywhere_and_move() -> None:
     assert not np.array_equal(first[0], first[2])
     with pytest.raises(ValueError, match="no sample clip"):
         next(frames("mask"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["", "rendering.stop()"])
+def test_quitting_in_the_middle_of_a_clip_is_quick_and_clean(ending: str, tmp_path: Path) -> None:
+    code = (
+        "import time; from pathlib import Path; from dtda.app.sample import Rendering\n"
+        "from dtda.core.simulate.sample import CLIPS, render_clip\n"
+        f"rendering = Rendering(Path({str(tmp_path)!r}), CLIPS, render_clip); time.sleep(0.4); {ending}\n"
+        "print(time.time())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    left = time.time() - float(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left < 3
+    assert not list(tmp_path.glob("screen.avi"))

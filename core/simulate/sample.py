@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
@@ -104,8 +104,11 @@ def _swayed(pose: Pose, t: float, phases: np.ndarray, held: bool) -> Pose:
     )
 
 
-def render_clip(name: str, path: Path) -> None:
-    """Write one clip as Motion JPEG in AVI, as webcams send it; appears whole or not at all. Raises DtdaError."""
+def render_clip(name: str, path: Path, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Write one clip as Motion JPEG in AVI, as webcams send it; appears whole or not at all.
+
+    stopped: asked before every frame whether to give up. Raises DtdaError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"MJPG"), FPS, SIZE)  # type: ignore[attr-defined]
@@ -114,6 +117,8 @@ def render_clip(name: str, path: Path) -> None:
             raise DtdaError(f"{path}: cannot be written; name another folder.")
         writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
         for frame in frames(name):
+            if stopped():
+                raise DtdaError(f"{path}: its rendering was stopped; open the sample again.")
             writer.write(frame)
         writer.release()
         if not temporary.is_file() or cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) < FPS:
