@@ -20,15 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dtda.core.data.manifest import POINTS, SPLITS
 from dtda.core.errors import DtdaError
 from dtda.core.sidecar import write_atomic
 from dtda.core.simulate.capture import Capture, attack, bona_fide, draw_presentation, draw_setting
 from dtda.core.simulate.config import Domain, SimulateConfig
 from dtda.core.simulate.portrait import Detect, Entry, Portrait, list_portraits, load_portrait
 
-POINTS = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy"]
 COLUMNS = ["path", "label", "attack_type", "domain", "subject", "split", "x1", "y1", "x2", "y2", *POINTS]
-SPLITS = ("train", "dev", "test")
 
 
 def split_of(subject: str, shares: tuple[float, float]) -> str:

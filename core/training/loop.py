@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -255,8 +256,6 @@ def _step(
 
 
 def _live(chips: Chips, numbers: list[int]) -> metrics.Labels:
-    import numpy as np
-
     return np.array([chips.records[number].label is Label.LIVE for number in numbers])
 
 
