@@ -22,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--portraits", type=int, metavar="N", help="use N portraits spread over the folder")
     parser.add_argument("--live", type=int, metavar="N", help="live shots per portrait and domain")
     parser.add_argument("--attack", type=int, metavar="N", help="attack shots per portrait and domain")
+    parser.add_argument(
+        "--no-held-out", action="store_true", help="all identities in all domains, for leave-one-domain-out protocols"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
 
 
@@ -43,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config)
     changes = {name: getattr(args, name) for name in ("seed", "portraits", "live", "attack")}
     changed = config.model_dump() | {name: value for name, value in changes.items() if value is not None}
+    if args.no_held_out:
+        changed["domains"] = [domain | {"held_out": False} for domain in changed["domains"]]
     try:
         config = SimulateConfig.model_validate(changed)
     except ValueError as error:

@@ -6,28 +6,29 @@ then sees the sharpness a single resampling gives, which a second crop from a st
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import tempfile
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from dtda.core.data.manifest import Record
 from dtda.core.errors import DtdaError
 from dtda.core.pictures import read_picture
-from dtda.core.preprocess import CropRule, crop
+from dtda.core.preprocess import CropRule, crop, crop_matrix
 from dtda.core.sidecar import write_atomic
 from dtda.core.simulate.cues import measure
 from dtda.core.simulate.portrait import Detect
 from dtda.core.types import Floats, Image
 
-VERSION = 2  # raise when preprocessing or cues change, so that cached chips are cut anew
+VERSION = 3  # raise when preprocessing or cues change, so that cached chips are cut anew
+INTERVAL = 500  # pictures between two notes of progress: a killed run loses at most these
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,14 @@ class Chips:
         """uint8 [N, J, S, S, 3] RGB, memory-mapped, J crops of each picture, the first one unmoved."""
         return np.load(self.place / "images.npy", mmap_mode="r")[: len(self.records)]
 
+    @cached_property
+    def points(self) -> Floats:
+        """float32 [N, J, 5, 2] facial points in chip pixels, as given or detected: the crops moved, the face did not."""
+        return np.load(self.place / "points.npy", mmap_mode="r")[: len(self.records)]
+
     def __getstate__(self) -> dict[str, object]:
-        # Loader processes map the file themselves; pickling the map would copy all of it.
-        return {name: value for name, value in self.__dict__.items() if name != "images"}
+        # Loader processes map the files themselves; pickling a map would copy all of it.
+        return {name: value for name, value in self.__dict__.items() if name not in ("images", "points")}
 
 
 def cut_chips(
@@ -67,13 +73,12 @@ def cut_chips(
     key.update(f"{rule.size} {rule.margin} {crops} {VERSION}".encode())
     place = folder / key.hexdigest()[:16]
     if not (place / "done.json").is_file():
+        from filelock import FileLock
+
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".cut-", dir=folder) as draft:  # a kill or a second run leaves no half
-            _cut(records, rule, crops, Path(draft), detect, progress)
-            with contextlib.suppress(FileExistsError):
-                place.mkdir()
-            for name in ("images.npy", "cues.npy", "done.json"):
-                (Path(draft) / name).replace(place / name)
+        with FileLock(folder / f".{place.name}.lock"):  # a second run waits for the first and uses what it made
+            if not (place / "done.json").is_file():
+                _cut(records, rule, crops, place, detect, progress)
     done = json.loads((place / "done.json").read_text("utf-8"))
     kept = tuple(records[index] for index in done["kept"])
     return Chips(kept, np.load(place / "cues.npy")[: len(kept)], tuple(done["skipped"]), place)
@@ -93,36 +98,63 @@ def _cut(
     detect: Detect | None,
     progress: Callable[[int], None] | None,
 ) -> None:
-    shape = (len(records), crops, rule.size, rule.size, 3)
-    images = np.lib.format.open_memmap(place / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    cues = np.zeros((len(records), 12), np.float32)
-    kept: list[int] = []
-    skipped: list[str] = []
+    """Fill the arrays of a cache, from where a killed run left them."""
+    arrays = _arrays(place, len(records), crops, rule.size)
+    state: dict[str, list[Any]] = {"kept": [], "skipped": []}
+    if (place / "progress.json").is_file():
+        state = json.loads((place / "progress.json").read_text("utf-8"))
+    kept, skipped = state["kept"], state["skipped"]
+    first = len(kept) + len(skipped)
+    if progress and first:
+        progress(first)
 
-    def one(index: int) -> Image | str:
+    def one(index: int) -> tuple[Image, Floats] | str:
         return _crops(records[index], rule, crops, detect)
 
+    def note(name: str) -> None:
+        for array in arrays.values():
+            array.flush()
+        write_atomic(place / name, json.dumps(state).encode())
+
     with ThreadPoolExecutor(2 if detect is None else 1) as pool:
-        for index, found in enumerate(pool.map(one, range(len(records)))):
+        for index, found in enumerate(pool.map(one, range(first, len(records))), first):
             if isinstance(found, str):
                 skipped.append(found)
             else:
-                images[len(kept)] = found
+                images, points = found
                 inner = slice(int(rule.size * 0.32), int(rule.size * 0.68))
-                whole, face = measure(found[0]), measure(np.ascontiguousarray(found[0][inner, inner]))
-                cues[len(kept)] = [*whole.values(), *face.values()]
+                whole, face = measure(images[0]), measure(np.ascontiguousarray(images[0][inner, inner]))
+                row = len(kept)
+                arrays["images"][row], arrays["points"][row] = images, points
+                arrays["cues"][row] = [*whole.values(), *face.values()]
                 kept.append(index)
+            if (index + 1) % INTERVAL == 0:
+                note("progress.json")
             if progress:
                 progress(1)
     if not kept:
+        shutil.rmtree(place)
         raise DtdaError(f"none of the {len(records)} pictures could be used; the first: {skipped[0]}")
-    images.flush()
-    np.save(place / "cues.npy", cues)
-    write_atomic(place / "done.json", json.dumps({"kept": kept, "skipped": skipped}).encode())
+    note("done.json")
 
 
-def _crops(record: Record, rule: CropRule, crops: int, detect: Detect | None) -> Image | str:
-    """uint8 [crops, S, S, 3] RGB, or the sentence on why there is none."""
+def _arrays(place: Path, count: int, crops: int, size: int) -> dict[str, np.memmap]:
+    shapes = {
+        "images": (np.uint8, (count, crops, size, size, 3)),
+        "points": (np.float32, (count, crops, 5, 2)),
+        "cues": (np.float32, (count, 12)),
+    }
+    fresh = not (place / "progress.json").is_file()
+    place.mkdir(parents=True, exist_ok=True)
+    mode: Literal["w+", "r+"] = "w+" if fresh else "r+"
+    return {
+        name: np.lib.format.open_memmap(place / f"{name}.npy", mode, dtype, None if mode == "r+" else shape)
+        for name, (dtype, shape) in shapes.items()
+    }
+
+
+def _crops(record: Record, rule: CropRule, crops: int, detect: Detect | None) -> tuple[Image, Floats] | str:
+    """uint8 [crops, S, S, 3] RGB and float32 [crops, 5, 2], or the sentence on why there are none."""
     bgr = read_picture(record.path)
     if bgr is None:
         return f"{record.path}: not a readable picture."
@@ -134,15 +166,17 @@ def _crops(record: Record, rule: CropRule, crops: int, detect: Detect | None) ->
         points = max(faces, key=lambda face: face.width).points
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(record.path.name.encode()).digest()[:8], "big"))
     moved = points.astype(np.float32)
-    cut = []
+    upright = np.column_stack([points, np.ones(5)])
+    cut, placed = [], []
     for number in range(crops):
         if number and record.split == "train":
             moved = jittered(points, rng)
         try:
             cut.append(crop(bgr, moved, rule))
+            placed.append(upright @ crop_matrix(moved, bgr.shape[:2], rule).T)
         except ValueError as error:
             return f"{record.path}: {error}."
-    return np.stack(cut)
+    return np.stack(cut), np.stack(placed).astype(np.float32)
 
 
 def jittered(points: Floats, rng: np.random.Generator) -> Floats:

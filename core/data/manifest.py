@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from dtda.core.errors import DtdaError
+from dtda.core.sidecar import write_atomic
 from dtda.core.types import Floats, Label
 
 REQUIRED = ("path", "label", "domain", "subject", "split")
 POINTS = [f"{name}_{axis}" for name in ("leye", "reye", "nose", "lmouth", "rmouth") for axis in "xy"]
 SPLITS = ("train", "dev", "test")
+BOX = ("x1", "y1", "x2", "y2")  # the simulator's face boxes; nothing selects by them
+COLUMNS = ("path", "label", "attack_type", "domain", "subject", "split", "video")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One picture. label: LIVE or SPOOF. attack_type: empty for live. points: float32 [5, 2] pixels, None if unknown."""
+    """One picture. label: LIVE or SPOOF. attack_type: empty for live. points: float32 [5, 2] pixels, None if unknown.
+
+    video: the clip it is a frame of, one name per clip of the data set. tags: all further columns, for protocols to
+    select by (phone, session, instrument).
+    """
 
     path: Path
     label: Label
@@ -28,6 +37,8 @@ class Record:
     subject: str
     split: str
     points: Floats | None = None
+    video: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_manifest(path: Path) -> list[Record]:
@@ -65,6 +76,7 @@ def _record(manifest: Path, line: int, row: dict[str, str], has_points: bool) ->
             points = np.array([float(row[name]) for name in POINTS], np.float32).reshape(5, 2)
         except ValueError as error:
             raise DtdaError(f"{manifest}, line {line}: facial points are not numbers ({error}).") from error
+    known = {*COLUMNS, *POINTS, *BOX}
     return Record(
         path=manifest.parent / row["path"],
         label=Label(row["label"]),
@@ -73,13 +85,20 @@ def _record(manifest: Path, line: int, row: dict[str, str], has_points: bool) ->
         subject=row["subject"],
         split=row["split"],
         points=points,
+        video=row.get("video") or row["path"],
+        tags={name: value for name, value in row.items() if value and name not in known},
     )
 
 
-def check_splits(records: Sequence[Record]) -> None:
-    """Raises DtdaError when an identity stands in two splits: that would train on test people."""
-    seen: dict[str, str] = {}
-    for record in records:
-        other = seen.setdefault(record.subject, record.split)
-        if other != record.split:
-            raise DtdaError(f"subject {record.subject} is in the {other} and the {record.split} split; separate them.")
+def write_manifest(path: Path, records: Sequence[Record]) -> None:
+    """Write what `read_manifest` reads, whole or not at all. Paths become relative to the CSV."""
+    tags = sorted({name for record in records for name in record.tags})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *POINTS, *tags])
+    for r in records:
+        points = [""] * len(POINTS) if r.points is None else [f"{value:.2f}" for value in r.points.ravel()]
+        where = Path(os.path.relpath(r.path.absolute(), path.absolute().parent)).as_posix()
+        row = [where, r.label.value, r.attack_type, r.domain, r.subject, r.split, r.video]
+        writer.writerow([*row, *points, *(r.tags.get(name, "") for name in tags)])
+    write_atomic(path, text.getvalue().encode())

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from dtda.core import metrics
 from dtda.core.data.chips import Chips, cut_chips
-from dtda.core.data.manifest import check_splits, read_manifest
+from dtda.core.data.manifest import read_manifest
+from dtda.core.data.protocols import resolve
 from dtda.core.errors import DtdaError
 from dtda.core.models.student import build_student
 from dtda.core.preprocess import CropRule
@@ -154,7 +155,7 @@ def train(
 def load_chips(config: TrainConfig, out: Path, make_detector: Callable[[], Detect]) -> Chips:
     """Chips of all manifests of a configuration, from its cache or cut now."""
     records = [record for manifest in config.data.manifests for record in read_manifest(manifest)]
-    check_splits(records)
+    resolve("splits", records)
     rule = CropRule(config.data.size, config.data.margin)
     detect = make_detector() if any(record.points is None for record in records) else None
     with tqdm(total=len(records), desc="chips", unit="picture", disable=None) as bar:
