@@ -5,7 +5,7 @@ At a threshold t, LIVE means score >= t. Rates are shares in [0, 1]; NaN where a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,24 @@ def auc(scores: Scores, live: Labels) -> float:
     return float(roc_auc_score(live, scores)) if live.any() and not live.all() else float("nan")
 
 
+def tpr_at_fpr(scores: Scores, live: Labels, rate: float) -> float:
+    """Largest share of live scores accepted by a threshold that accepts at most the share `rate` of the attacks.
+
+    No interpolation. With fewer than 1 / rate attacks this is the threshold above all attacks: see `resolvable`.
+    """
+    from sklearn.metrics import roc_curve
+
+    if not live.any() or live.all():
+        return float("nan")
+    false_live, true_live, _ = roc_curve(live, scores, drop_intermediate=False)
+    return float(true_live[false_live <= rate + 1e-12].max())
+
+
+def resolvable(rate: float, attacks: int) -> bool:
+    """Whether an error rate of `rate` can be seen at all among so many attacks: at least one error makes it."""
+    return rate * attacks >= 1 - 1e-9
+
+
 @dataclass(frozen=True, slots=True)
 class EqualError:
     """rate: equal error rate, mean of both errors where they are closest. threshold: there."""
@@ -69,38 +87,20 @@ def eer(scores: Scores, live: Labels) -> EqualError:
     gap = np.abs(false_live - (1 - true_live))
     best = int(np.argmin(gap))
     # Between two neighbouring scores every threshold acts alike: take the middle, not the edge on a sample.
-    below = scores[scores < thresholds[best]]
-    threshold = (thresholds[best] + below.max()) / 2 if len(below) else thresholds[best]
+    edge, below = float(thresholds[best]), scores[scores < thresholds[best]]
+    under = float(below.max()) if len(below) else edge
+    middle = (edge + under) / 2
+    threshold = middle if middle > under else edge  # neighbouring floats have no middle
     return EqualError(float((false_live[best] + 1 - true_live[best]) / 2), float(np.clip(threshold, 0, 1)))
 
 
 def threshold_at_bpcer(scores: Scores, live: Labels, rate: float) -> float:
-    """Largest threshold that rejects at most the share `rate` of the live scores given."""
+    """Largest of the live scores given that, as a threshold, rejects at most the share `rate` of them."""
     ordered = np.sort(scores[live])
     if not len(ordered):
         raise ValueError("a BPCER needs live scores")
-    return float(ordered[int(np.floor(rate * len(ordered)))])
-
-
-def bootstrap(
-    statistic: Callable[[npt.NDArray[np.intp]], float], units: Sequence[str], draws: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic of sample indices, resampling whole units (subjects, clips).
-
-    Draws on which the statistic is NaN (a class is missing) are left out; NaN when all are.
-    """
-    names, inverse = np.unique(np.array(units), return_inverse=True)
-    members = [np.flatnonzero(inverse == number) for number in range(len(names))]
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(draws):
-        chosen = rng.integers(len(members), size=len(members))
-        values.append(statistic(np.concatenate([members[unit] for unit in chosen])))
-    finite = np.array(values)[~np.isnan(values)]
-    if not len(finite):
-        return float("nan"), float("nan")
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)
+    # 0.29 * 100 is 28.999999999999996
+    return float(ordered[min(int(np.floor(rate * len(ordered) + 1e-9)), len(ordered) - 1)])
 
 
 def _share(errors: npt.NDArray[np.bool_]) -> float:

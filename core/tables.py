@@ -1,0 +1,149 @@
+"""A report of `evaluate` as Markdown for people, CSV for spreadsheets (one figure a line) and JSON for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dtda.core.evaluate import RATES, Figure, Report, Row
+
+POINTS = ("hter", "bpcer", "apcer", "apcer_max", "acer")
+
+
+def markdown(report: Report) -> str:
+    """Rates in per cent with 95 % intervals; field convention and honest figures side by side first."""
+    parts = [f"# {title(report)}", _setting(report), _side_by_side(report), _rows(report), _working_points(report)]
+    notes = "\n".join(f"- {note}" for note in report.notes)
+    return "\n\n".join([*parts, *([notes] if notes else [])]) + "\n"
+
+
+def title(report: Report) -> str:
+    about = report.about
+    where = f" on {about.protocol}" if about.protocol else ""
+    return f"{about.name or 'scores'}{where}" + (f", fold {about.fold}" if about.fold else "")
+
+
+def to_csv(report: Report) -> str:
+    """Columns group, row, live, attack, threshold, figure, value, low, high: shares in [0, 1], empty for NaN.
+
+    threshold: of a working point; `none` for figures that need none, of which eer is the field convention's HTER.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["group", "row", "live", "attack", "threshold", "figure", "value", "low", "high"])
+    for row in report.rows:
+        for point, figures in {"none": row.figures, **row.at}.items():
+            for name, figure in figures.items():
+                numbers = ["" if math.isnan(x) else f"{x:.6f}" for x in (figure.value, figure.low, figure.high)]
+                writer.writerow([row.group, row.name, row.live, row.attack, point, name, *numbers])
+    return text.getvalue()
+
+
+def to_json(report: Report) -> str:
+    """The whole report; NaN becomes null."""
+    values = asdict(report) | {
+        "about": report.about.model_dump(exclude={"history", "thresholds"}),
+        "thresholds": {name: threshold.model_dump() for name, threshold in report.thresholds.items()},
+    }
+    return json.dumps(_plain(values), indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _setting(report: Report) -> str:
+    about, everything = report.about, report.rows[0]
+    trained = f"Trained on {', '.join(about.sources)}; tested on" if about.sources else "Tested on"
+    per = "video, the mean over its frames" if report.level == "video" else "picture"
+    return (
+        f"{trained} {', '.join(about.targets) or 'the data named'}: {everything.live} live, {everything.attack} attack "
+        f"{report.level}s. One score per {per}. 95 % intervals: {report.draws} bootstrap draws of {report.units} "
+        f"{report.unit}s. Honest thresholds: {report.thresholds['default'].split}. All figures in per cent."
+    )
+
+
+def _side_by_side(report: Report) -> str:
+    row, epochs, default = report.rows[0], report.epochs, report.thresholds["default"]
+    lines = [
+        ("threshold", f"{report.target_threshold:.3f}, equal errors on the test data",
+         f"{default.value:.3f}, {default.rule} on dev"),
+        ("HTER", _cell(row.figures["eer"]), _cell(row.at["default"]["hter"])),
+        ("AUC", _cell(row.figures["auc"]), _cell(row.figures["auc"])),
+    ]  # fmt: skip
+    if epochs:
+        test, dev, mean, sd = epochs.on_test, epochs.on_dev, epochs.mean, epochs.sd
+        spread = f"AUC {_pm(mean.auc, sd.auc)}"
+        lines += [
+            ("best epoch, per video", f"{test.number} of {epochs.count}, picked on the test data: "
+             f"HTER {_percent(test.eer)}, AUC {_percent(test.auc)}",
+             f"{dev.number} of {epochs.count}, picked on dev: HTER {_percent(dev.hter)}, AUC {_percent(dev.auc)}"),
+            (f"last {epochs.last} epochs, mean ± sd, per video", f"HTER {_pm(mean.eer, sd.eer)}, {spread}",
+             f"HTER {_pm(mean.hter, sd.hter)}, {spread}"),
+        ]  # fmt: skip
+    return _table(("", "field convention (optimistic)", "honest"), lines)
+
+
+def _rows(report: Report) -> str:
+    """One line per row: the threshold-free figures, then those at the default working point."""
+    suffixes = {"attack type": ", all domains", "domain": ", all attacks"}
+    header = (f"{report.level}s", "live", "attack", "AUC", "EER", "HTER", "BPCER", "APCER", "APCER max", "ACER")
+    lines = []
+    for row in report.rows:
+        cells = [_cell(row.figures["auc"]), _cell(row.figures["eer"])]
+        cells += [_cell(row.at["default"][key]) for key in POINTS]
+        if "type" in row.group:  # of one type, the largest is the only one
+            cells[5] = ""
+        lines.append((row.name + suffixes.get(row.group, ""), str(row.live), str(row.attack), *cells))
+    text = "AUC and EER need no threshold; the rest is at the honest one. A row of attacks holds all live ones beside them."
+    return f"{text}\n\n{_table(header, lines)}"
+
+
+def _working_points(report: Report) -> str:
+    """What the other thresholds fixed beforehand give on all test data, TPR at FPR, and non-responses."""
+    row = report.rows[0]
+    points = [
+        (f"{threshold.rule} ({threshold.value:.3f})", *(_cell(row.at[name][key]) for key in POINTS))
+        for name, threshold in report.thresholds.items()
+    ]
+    table = _table(("threshold, from dev", "HTER", "BPCER", "APCER", "APCER max", "ACER"), points)
+    rates = ", ".join(f"at FPR {100 * rate:g} %: {_tpr(row, key, rate)}" for key, rate in RATES.items())
+    lost = f"APNRR {_percent(row.figures['apnrr'].value)}, BPNRR {_percent(row.figures['bpnrr'].value)}"
+    return f"{table}\n\nTPR {rates}. Without a usable face: {lost}."
+
+
+def _tpr(row: Row, key: str, rate: float) -> str:
+    figure = row.figures[key]
+    return f"not resolvable with {row.attack} attacks" if math.isnan(figure.value) else _cell(figure)
+
+
+def _cell(figure: Figure) -> str:
+    if math.isnan(figure.value):
+        return "–"
+    if math.isnan(figure.low):
+        return _percent(figure.value)
+    return f"{_percent(figure.value)} ({_percent(figure.low)}–{_percent(figure.high)})"
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _pm(mean: float, sd: float) -> str:
+    return f"{_percent(mean)} ± {_percent(sd)}"
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(3, *(len(line[column]) for line in (header, *lines))) for column in range(len(header))]
+    rule = ["-" * width for width in widths]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in (header, rule, *lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
