@@ -59,7 +59,8 @@ def test_simulate_train_evaluate_export_score(tmp_path):
         [data]
         manifests = ["sim/manifest.csv"]
         size = 64
-        held_out = ["kiosk"]
+        protocol = "sim-loo"
+        fold = "kiosk"
         [optim]
         epochs = 2
         batch = 24

@@ -15,9 +15,9 @@ from dtda.core.export import PARITY, export
 from dtda.core.models.student import build_student
 from dtda.core.preprocess import TEMPLATE, CropRule, crop
 from dtda.core.sidecar import read_sidecar
-from dtda.core.training import checkpoint, loop
+from dtda.core.training import checkpoint, loop, material, method
 from dtda.core.training.config import read_config
-from dtda.core.training.samples import Samples
+from dtda.core.training.samples import Place, Samples, flipped
 
 SIZE = 32
 
@@ -63,7 +63,8 @@ def config(manifest, tmp_path):
         size = {SIZE}
         margin = 1.3
         crops = 2
-        held_out = ["c"]
+        protocol = "sim-loo"
+        fold = "c"
         [optim]
         epochs = 2
         batch = 8
@@ -97,7 +98,7 @@ def test_it_learns_evaluates_and_exports_what_it_learned(config, tmp_path):
     assert held_out["all"]["auc"] > 0.85
     assert held_out["all"]["auc_low"] <= held_out["all"]["auc"] <= held_out["all"]["auc_high"]
 
-    chips = loop.load_chips(config, tmp_path / "run", _no_detector)
+    chips = material.load_chips(config.data, _no_detector)
     out = tmp_path / "student.onnx"
     difference = export(path, out, np.asarray(chips.images[:16, 0]), "chequers", "Apache-2.0")
     assert difference < PARITY
@@ -152,21 +153,21 @@ def test_an_existing_run_is_not_overwritten_nor_resumed_differently(config, tmp_
 def test_nan_stops_with_a_sentence_and_keeps_the_last_checkpoint(config, tmp_path, monkeypatch):
     _train(config, tmp_path / "run", stop_after=2)
     before = (tmp_path / "run" / "last.ckpt").read_bytes()
-    monkeypatch.setattr(loop, "binary_cross_entropy_with_logits", lambda x, *_, **__: x * math.nan)
+    monkeypatch.setattr(method, "binary_cross_entropy_with_logits", lambda x, *_, **__: x * math.nan)
     with pytest.raises(DtdaError, match=r"the loss is nan at step 2 .*lower optim\.lr"):
         _train(config, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
 
 
 def test_unusable_data_is_named(config, manifest, tmp_path):
-    wrong = config.model_copy(update={"data": config.data.model_copy(update={"held_out": ["mars"]})})
-    with pytest.raises(DtdaError, match="held-out domain mars is not in the data; there are a, b, c"):
+    wrong = config.model_copy(update={"data": config.data.model_copy(update={"fold": "mars"})})
+    with pytest.raises(DtdaError, match="protocol sim-loo has no fold mars; there are a, b, c"):
         _train(wrong, tmp_path / "x")
     rows = [line for line in manifest.read_text().splitlines() if ",spoof," not in line or ",train," not in line]
     one_class = manifest.with_name("live_only.csv")
     one_class.write_text("\n".join(rows) + "\n")
     wrong = config.model_copy(update={"data": config.data.model_copy(update={"manifests": [one_class]})})
-    with pytest.raises(DtdaError, match=r"the train split of a, b needs live and spoof pictures; it has live\."):
+    with pytest.raises(DtdaError, match="its train part needs live and spoof pictures; it has only live"):
         _train(wrong, tmp_path / "y")
 
 
@@ -208,19 +209,32 @@ def test_checkpoints_of_other_kinds_are_refused(config, tmp_path):
         build_student("vgg")
 
 
-def test_samples_depend_on_seed_epoch_and_number_only(config, tmp_path):
-    chips = loop.load_chips(config, tmp_path, _no_detector)
-    train = [i for i, record in enumerate(chips.records) if record.split == "train"]
-    samples = Samples(chips, train, config)
+def test_samples_depend_on_seed_epoch_and_number_only(config):
+    made = material.load(config.data, _no_detector)
+    samples = Samples(made.chips, made.fold, config)
     torch.manual_seed(1)
-    first, label, _ = samples[(3, 5)]
+    first = samples[Place(3, 5, 1.0)]
     torch.rand(7)
-    again, _, _ = samples[(3, 5)]
-    assert torch.equal(first, again)
-    assert label == float(chips.records[train[5]].label.value == "live")
-    assert any(not torch.equal(first, samples[(epoch, 5)][0]) for epoch in range(4, 8))
-    assert first.dtype == torch.uint8
-    assert first.shape == (3, SIZE, SIZE)
+    again = samples[Place(3, 5, 1.0)]
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.points, again.points)
+    record = made.chips.records[made.fold.train[5]]
+    assert (first.live, first.domain) == (record.label.value == "live", ("a", "b").index(record.domain))
+    assert any(not torch.equal(first.image, samples[Place(epoch, 5, 1.0)].image) for epoch in range(4, 8))
+    assert first.image.dtype == torch.uint8
+    assert first.image.shape == (3, SIZE, SIZE)
+
+
+def test_a_mirrored_chip_keeps_its_points_on_the_face():
+    chip = np.zeros((40, 40, 3), np.uint8)
+    points = np.array([[5, 10], [30, 11], [18, 20], [8, 30], [28, 31]], np.float32)
+    for value, (x, y) in enumerate(points.astype(int), 1):
+        chip[y, x] = value
+    mirrored, moved = flipped(chip, points)
+    found = [int(mirrored[int(y), int(x), 0]) for x, y in moved]
+    assert found == [2, 1, 3, 5, 4]  # the left eye of the picture is now the other eye
+    assert moved[0, 0] < moved[1, 0]
+    np.testing.assert_array_equal(flipped(*flipped(chip, points))[1], points)
 
 
 def test_chips_are_the_live_crop_and_cached(manifest, tmp_path):
@@ -286,8 +300,8 @@ def test_wrong_manifest_lines_are_named(tmp_path, line, words):
 def test_overrides_are_typed(manifest, tmp_path):
     path = tmp_path / "c.toml"
     path.write_text(f'[data]\nmanifests = ["{manifest}"]\n')
-    config = read_config(path, ["optim.lr=1e-4", "name=other", 'data.held_out=["c"]'])
-    assert (config.optim.lr, config.name, config.data.held_out) == (1e-4, "other", ["c"])
+    config = read_config(path, ["optim.lr=1e-4", "name=other", "data.fold=c"])
+    assert (config.optim.lr, config.name, config.data.fold) == (1e-4, "other", "c")
     for override, words in (
         ("optim.lr=fast", "optim.lr"),
         ("optim.speed=1", "optim.speed"),

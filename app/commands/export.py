@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> int:
 
     from dtda.core.export import export
     from dtda.core.training.checkpoint import load_student
-    from dtda.core.training.loop import load_chips
+    from dtda.core.training.material import load_chips
 
     config = load_student(args.checkpoint).config
-    chips = load_chips(config, args.checkpoint.parent, detector)
+    chips = load_chips(config.data, detector)
     dev = [number for number, record in enumerate(chips.records) if record.split == "dev"]
     some = chips.images[sorted(np.random.default_rng(0).permutation(dev)[:64].tolist()), 0]
     data = args.training_data or f"{len(chips.records)} pictures of {', '.join(map(str, config.data.manifests))}"

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 def require_torch() -> None:
     """Raises DtdaError with the install line when the training extra is missing."""
-    for name in ("torch", "torchvision", "tensorboard", "onnx", "onnxscript", "sklearn"):
+    for name in ("torch", "torchvision", "tensorboard", "onnx", "onnxscript", "sklearn", "lightning_fabric", "filelock"):
         if importlib.util.find_spec(name) is None:
             raise DtdaError(f"training needs {name}, which is not installed; run: pip install 'dtda-demo[train]'.")
 

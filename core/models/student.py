@@ -1,6 +1,9 @@
-"""Students: a backbone, its pooled features, and a head that gives one live logit."""
+"""Students: a trunk, its pooled features, a head that gives one live logit, and optionally a cue map."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torchvision
@@ -13,46 +16,86 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Student(nn.Module):
-    """x float [B, 3, S, S] RGB in [0, 1] -> live logit [B]. `features` is the pooled vector the teachers speak to."""
+    """x float [B, 3, S, S] RGB in [0, 1] -> live logit [B].
+
+    `features` is the pooled vector [B, width] that the domain discriminator and the teachers speak to. With a cue map the
+    feature map [B, width, h, w] also gives a live logit for every cell of it (`cues`), trained with the label of the whole
+    face as in pixel-wise binary supervision (George and Marcel, ICB 2019).
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, width: int, dropout: float) -> None:
+    def __init__(self, trunk: nn.Module, width: int, dropout: float, cue_map: bool = False) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.trunk = trunk
         self.width = width
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
+        self.cue_head = nn.Conv2d(width, 1, 1) if cue_map else None
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
+    def feature_map(self, x: Tensor) -> Tensor:
+        """[B, 3, S, S] in [0, 1] -> [B, width, h, w]."""
+        return self.trunk((x - self.mean) / self.std)
+
     def features(self, x: Tensor) -> Tensor:
         """[B, 3, S, S] in [0, 1] -> [B, width]."""
-        return self.backbone((x - self.mean) / self.std)
+        return self.feature_map(x).mean((2, 3))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """[B, width] -> live logit [B]."""
+        return self.head(features).squeeze(1)
+
+    def cues(self, feature_map: Tensor) -> Tensor:
+        """[B, width, h, w] -> live logits [B, h, w]. Only with a cue map."""
+        assert self.cue_head is not None
+        return self.cue_head(feature_map).squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x)).squeeze(1)
+        return self.classify(self.features(x))
 
 
-def _mobile() -> tuple[nn.Module, int]:
-    """MobileNetV3-small (Howard et al. 2019) up to its pooled 576 channels; 0.93 M parameters."""
-    net = torchvision.models.mobilenet_v3_small(weights=None)
-    return nn.Sequential(net.features, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 576
+def _mobile(weights: str) -> tuple[nn.Module, int]:
+    """MobileNetV3-small (Howard et al. 2019) up to its last 576 channels; 0.93 M parameters."""
+    net = _torchvision(torchvision.models.mobilenet_v3_small, weights)
+    return net.features, 576
 
 
-def _resnet18() -> tuple[nn.Module, int]:
-    """ResNet-18 (He et al. 2016), the paper's backbone, up to its pooled 512 channels."""
-    net = torchvision.models.resnet18(weights=None)
-    net.fc = nn.Identity()
-    return net, 512
+def _resnet18(weights: str) -> tuple[nn.Module, int]:
+    """ResNet-18 (He et al. 2016), the paper's backbone, up to its last 512 channels; 11.2 M parameters."""
+    net = _torchvision(torchvision.models.resnet18, weights)
+    layers = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+    return nn.Sequential(*(getattr(net, name) for name in layers)), 512
 
 
 STUDENTS = {"mobile": _mobile, "resnet18": _resnet18}
 
 
-def build_student(name: str, dropout: float = 0.2) -> Student:
-    """A student with random weights. Raises DtdaError for an unknown name."""
+def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False) -> Student:
+    """A student. weights of its trunk: "random", "imagenet" (torchvision's, downloaded once), or the path of a file with
+    torchvision's keys. Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
-    backbone, width = STUDENTS[name]()
-    return Student(backbone, width, dropout)
+    trunk, width = STUDENTS[name](weights)
+    return Student(trunk, width, dropout, cue_map)
+
+
+def _torchvision(build: Callable[..., nn.Module], weights: str) -> nn.Module:
+    if weights == "imagenet":
+        try:
+            return build(weights="DEFAULT")
+        except OSError as error:
+            raise DtdaError(
+                f"the ImageNet weights could not be downloaded ({error}); go online once, or name their file as weights."
+            ) from error
+    net = build(weights=None)
+    if weights != "random":
+        path = Path(weights)
+        if not path.is_file():
+            raise DtdaError(f"{path}: no such file of weights; use random, imagenet, or a torchvision state dict.")
+        try:
+            net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # what is raised for foreign bytes differs by their first ones
+            raise DtdaError(f"{path}: not a torchvision state dict of {build.__name__}.") from error
+    return net

@@ -14,7 +14,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.models.student import Student, build_student
 from dtda.core.training.config import TrainConfig
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def load_student(path: Path) -> Trained:
     """Rebuild the student of a checkpoint. Raises DtdaError when its weights do not fit its architecture."""
     state = load(path)
     config = configuration(path, state)
-    student = build_student(config.student, config.dropout)
+    student = build_student(config.student, config.dropout, cue_map=config.cue_map > 0)
     try:
         student.load_state_dict(state["ema"])
     except RuntimeError as error:

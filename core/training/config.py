@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +15,8 @@ Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Strength = Annotated[float, Field(ge=0, le=0.95)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class Part(BaseModel):
@@ -22,14 +24,16 @@ class Part(BaseModel):
 
 
 class DataPart(Part):
-    """manifests: CSV files of pictures. size, margin: the crop rule. crops: cuts of each training picture. held_out:
-    domains never trained on. balance_cues: weigh samples so that brightness and the like carry no label (balance.py)."""
+    """manifests: CSV files of pictures. protocol, fold: who trains and who tests (core/data/protocols.toml). size,
+    margin: the crop rule. crops: cuts of each training picture. balance_cues: weigh samples so that brightness and the
+    like carry no label (balance.py). cache: folder of the chips, default `chips` beside the first manifest."""
 
     manifests: Annotated[list[Path], Field(min_length=1)]
     size: Annotated[int, Field(ge=32, le=512)] = 128
     margin: Annotated[float, Field(ge=1.2, le=6)] = 2.5
     crops: Positive = 3
-    held_out: list[str] = []
+    protocol: str = "splits"
+    fold: str | None = None
     balance_cues: bool = True
     cache: Path | None = None
 
@@ -51,25 +55,72 @@ class AugmentPart(Part):
 
 
 class OptimPart(Part):
-    """AdamW with linear warm-up and cosine decay. batch: pictures per step. ema: decay of the averaged weights."""
+    """Linear warm-up, then cosine decay, or steps: a tenth after each share of the run in `milestones`. batch: pictures
+    per step, over all processes. ema: decay of the averaged weights. clip: largest gradient norm. smoothing: of labels."""
 
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     epochs: Positive = 20
     batch: Positive = 60
-    lr: Annotated[float, Field(gt=0)] = 2e-3
+    lr: Rate = 2e-3
+    momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.03
+    schedule: Literal["cosine", "step"] = "cosine"
+    milestones: list[Share] = [0.6, 0.85]
     warmup: Share = 0.05
     clip: Annotated[float, Field(gt=0)] = 5.0
     ema: Share = 0.998
     smoothing: Share = 0.02
 
 
+class AttackPart(Part):
+    """Domain adversarial attack; all of it is our reconstruction. eps: largest change of a value in [0, 1]. steps: T.
+    alpha: length of a step, default eps for one step and 2 eps / T for more. weight: of the loss on attacked pictures."""
+
+    objective: Literal["confuse", "untargeted"] = "confuse"
+    eps: Annotated[float, Field(gt=0, le=0.5)] = 2 / 255
+    alpha: Rate | None = None
+    steps: Positive = 1
+    start: Literal["zero", "noise"] = "zero"
+    weight: Weight = 1.0
+
+
+class DomainPart(Part):
+    """adversary: none (ERM), dat (gradient reversal into the student), daa (attack on the pictures). hidden, lr: of the
+    discriminator, lr as a factor on the student's. reversal: lambda of DAT, reached along Ganin's ramp."""
+
+    adversary: Literal["none", "dat", "daa"] = "none"
+    hidden: Positive = 256
+    lr: Rate = 1.0
+    reversal: Weight = 0.3
+    attack: AttackPart = AttackPart()
+
+
+class TeacherPart(Part):
+    """A frozen face network the student imitates on the (attacked) pictures. options: of models.teachers.open_teacher.
+    weight: of its loss. share: part of every batch it sees; the rest costs nothing."""
+
+    kind: Literal["arcface", "stargan", "onnx"]
+    file: Path
+    weight: Weight = 0.5
+    distance: Literal["cosine", "mse"] = "cosine"
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    options: dict[str, bool | int | float | str] = {}
+
+
 class TrainConfig(Part):
-    """student: a name of `models.student.STUDENTS`. threads: of torch, 0 = its default. workers: loader processes.
-    checkpoint_minutes: a killed run loses at most so much."""
+    """student: a name of `models.student.STUDENTS`. weights: of its trunk to start from: random, imagenet, or a file.
+    cue_map: weight of the loss on the map of live logits, 0 for no map. precision: Lightning Fabric's, 32-true, bf16-mixed
+    or 16-mixed. threads: of torch, 0 = its default. workers: loader processes. checkpoint_minutes: a killed run loses at
+    most so much. track_target: score the test part after every epoch too, for the field's convention; nothing is chosen
+    by it."""
 
     name: str = "student"
     student: str = "mobile"
+    weights: str = "random"
     dropout: Share = 0.2
+    cue_map: Weight = 0.0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    track_target: bool = True
     seed: Natural = 0
     device: str = "auto"
     threads: Natural = 0
@@ -78,6 +129,8 @@ class TrainConfig(Part):
     data: DataPart
     augment: AugmentPart = AugmentPart()
     optim: OptimPart = OptimPart()
+    domain: DomainPart = DomainPart()
+    teachers: dict[str, TeacherPart] = {}
 
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:

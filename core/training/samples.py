@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +14,10 @@ from torchvision.transforms import v2
 
 from dtda.core.data.balance import balanced_batches, overlap_weights
 from dtda.core.data.chips import Chips
+from dtda.core.data.protocols import Fold
 from dtda.core.training.config import AugmentPart, TrainConfig
-from dtda.core.types import Label
+from dtda.core.training.method import Batch
+from dtda.core.types import Floats, Image, Label
 
 
 def augmentation(part: AugmentPart) -> v2.Compose:
@@ -26,7 +30,6 @@ def augmentation(part: AugmentPart) -> v2.Compose:
     noise = [v2.ToDtype(torch.float32, scale=True), v2.GaussianNoise(sigma=0.03), v2.ToDtype(torch.uint8, scale=True)]
     return v2.Compose(
         [
-            v2.RandomHorizontalFlip(part.flip),
             sometimes(colour, part.colour),
             v2.RandomGrayscale(part.grey),
             sometimes(v2.GaussianBlur(5, (0.3, 1.2)), part.blur),
@@ -37,17 +40,37 @@ def augmentation(part: AugmentPart) -> v2.Compose:
     )
 
 
-class Samples(Dataset):
-    """Items (uint8 [3, S, S] RGB, y 1.0 live or 0.0, weight). An index is (epoch, number), so that augmentation is a
-    function of seed, epoch and number alone."""
+class Item(NamedTuple):
+    """image: uint8 [3, S, S] RGB. live: 1 bona fide, 0 attack. domain: its place among the fold's sources. weight: mean 1
+    over the global batch. points: float32 [5, 2] chip pixels."""
 
-    def __init__(self, chips: Chips, numbers: Sequence[int], config: TrainConfig) -> None:
-        self.chips, self.numbers, self.seed = chips, list(numbers), config.seed
-        self.transform = augmentation(config.augment)
+    image: Tensor
+    live: float
+    domain: int
+    weight: float
+    points: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A sample to be drawn: its epoch, its number among the training samples, and the mean weight of its batch."""
+
+    epoch: int
+    number: int
+    mean_weight: float
+
+
+class Samples(Dataset):
+    """`Item`s. Augmentation is a function of seed, epoch and number alone, whatever process makes it."""
+
+    def __init__(self, chips: Chips, fold: Fold, config: TrainConfig) -> None:
+        self.chips, self.numbers, self.seed = chips, list(fold.train), config.seed
+        self.flip, self.transform = config.augment.flip, augmentation(config.augment)
         self.records = [chips.records[number] for number in self.numbers]
+        self.domains = [fold.sources.index(record.domain) for record in self.records]
         self.weights = np.ones(len(self.numbers), np.float32)
         if config.data.balance_cues:
-            for domain in {record.domain for record in self.records}:
+            for domain in fold.sources:
                 mine = np.array([record.domain == domain for record in self.records])
                 groups = [r.attack_type or r.label.value for r in self.records if r.domain == domain]
                 self.weights[mine] = overlap_weights(chips.cues[np.array(self.numbers)[mine]], groups)
@@ -55,37 +78,55 @@ class Samples(Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, float, float]:
-        epoch, number = index
+    def __getitem__(self, place: Place) -> Item:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((self.seed, epoch, number)) % 2**63)
-            crops = self.chips.images[self.numbers[number]]
-            crop = crops[int(torch.randint(len(crops), ()))]
-            image = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
-            return (
-                self.transform(image),
-                float(self.records[number].label is Label.LIVE),
-                float(self.weights[number]),
-            )
+            torch.manual_seed(hash((self.seed, place.epoch, place.number)) % 2**63)
+            crops = self.chips.images[self.numbers[place.number]]
+            drawn = int(torch.randint(len(crops), ()))
+            chip, points = crops[drawn], self.chips.points[self.numbers[place.number], drawn].copy()
+            if float(torch.rand(())) < self.flip:
+                chip, points = flipped(chip, points)
+            image = self.transform(torch.from_numpy(np.ascontiguousarray(chip.transpose(2, 0, 1))))
+        return Item(
+            image,
+            float(self.records[place.number].label is Label.LIVE),
+            self.domains[place.number],
+            float(self.weights[place.number] / place.mean_weight),
+            torch.from_numpy(points),
+        )
+
+
+def flipped(chip: Image, points: Floats) -> tuple[Image, Floats]:
+    """Mirror a chip uint8 [S, S, 3] with its points float32 [5, 2]; the left eye becomes the right one."""
+    mirrored = points[[1, 0, 2, 4, 3]].copy()
+    mirrored[:, 0] = chip.shape[1] - 1 - mirrored[:, 0]
+    return chip[:, ::-1], mirrored
 
 
 class EpochBatches(Sampler):
-    """Balanced batches of one epoch from a given batch on; the order follows from seed and epoch."""
+    """Balanced batches of one epoch from a given batch on, this process's share of each; seed and epoch fix the order.
 
-    def __init__(self, samples: Samples, config: TrainConfig) -> None:
+    rank, world: of this process and of all; together they see the batch that one process would see.
+    """
+
+    def __init__(self, samples: Samples, config: TrainConfig, rank: int = 0, world: int = 1) -> None:
         self.groups = [(record.domain, record.label is Label.LIVE) for record in samples.records]
-        self.config, self.epoch, self.start = config, 0, 0
+        self.weights, self.config = samples.weights, config
+        self.epoch, self.start = 0, 0
         self.batches = max(1, len(samples) // config.optim.batch)
+        share = config.optim.batch // world
+        self.share = slice(rank * share, (rank + 1) * share)
 
     def __len__(self) -> int:
         return self.batches - self.start
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Place]]:
         rng = np.random.default_rng((self.config.seed, self.epoch))
         walk = balanced_batches(self.groups, self.config.optim.batch, rng, self.batches)
         for number, batch in enumerate(walk):
             if number >= self.start:
-                yield [(self.epoch, index) for index in batch]
+                mean = float(self.weights[batch].mean())
+                yield [Place(self.epoch, index, mean) for index in batch[self.share]]
 
 
 def loader(samples: Samples, batches: EpochBatches, workers: int) -> DataLoader:
@@ -106,7 +147,19 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _collate(items: list[tuple[Tensor, float, float]]) -> tuple[Tensor, Tensor, Tensor]:
-    """uint8 [B, 3, S, S], float [B], float [B]."""
-    images, labels, weights = zip(*items, strict=True)
-    return torch.stack(images), torch.tensor(labels), torch.tensor(weights)
+def _collate(items: list[Item]) -> Batch:
+    """The uint8 pictures of a batch with what is known of them; `ready` makes them floats on the device."""
+    images, live, domains, weights, points = zip(*items, strict=True)
+    return Batch(
+        torch.stack(images),
+        torch.tensor(live),
+        torch.tensor(domains),
+        torch.tensor(weights, dtype=torch.float32),
+        torch.stack(points),
+    )
+
+
+def ready(batch: Batch, device: torch.device) -> Batch:
+    """A collated batch on the device, pictures as float [B, 3, S, S] in [0, 1]."""
+    x, *rest = (tensor.to(device, non_blocking=True) for tensor in vars(batch).values())
+    return Batch(x.to(memory_format=torch.channels_last).float().div_(255), *rest)

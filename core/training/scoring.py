@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dtda.core import metrics
 from dtda.core.data.chips import Chips
 from dtda.core.models.student import Student
+from dtda.core.resampling import draw, interval, separation
 from dtda.core.types import Floats, Label
 
 
-@torch.no_grad()
 def score(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 128) -> Floats:
     """P(live) of the unmoved crop of each numbered chip, float32 [len(numbers)]."""
+    return _over(lambda x: torch.sigmoid(student(x).float()), student, chips, numbers, batch)
+
+
+def features(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 128) -> Floats:
+    """Pooled features of the unmoved crop of each numbered chip, float32 [len(numbers), width]."""
+    return _over(student.features, student, chips, numbers, batch)
+
+
+@torch.no_grad()
+def _over(
+    work: Callable[[Tensor], Tensor], student: Student, chips: Chips, numbers: Sequence[int], batch: int
+) -> Floats:
     was_training = student.training
     student.eval()
     device = next(student.parameters()).device
@@ -24,18 +37,13 @@ def score(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 1
         images = chips.images[list(numbers[start : start + batch]), 0]
         x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
         x = x.float().div_(255).to(memory_format=torch.channels_last)
-        parts.append(torch.sigmoid(student(x)).float().cpu().numpy())
+        parts.append(work(x).float().cpu().numpy())
     student.train(was_training)
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
-def numbers_of(chips: Chips, split: str, domains: Sequence[str]) -> list[int]:
-    """Indices of the chips of one split in the given domains."""
-    return [i for i, record in enumerate(chips.records) if record.split == split and record.domain in domains]
-
-
 def table(scores: Floats, chips: Chips, numbers: Sequence[int], threshold: float) -> dict[str, dict[str, float]]:
-    """Figures over all and over each (domain, attack type) against that domain's live pictures.
+    """Figures per picture over all and over each (domain, attack type) against that domain's live pictures.
 
     Rows hold live and attack counts, AUC, EER, and BPCER, APCER, ACER at the threshold; the row "all" adds 95 % intervals
     of AUC and EER by bootstrap over subjects.
@@ -45,15 +53,9 @@ def table(scores: Floats, chips: Chips, numbers: Sequence[int], threshold: float
     domains = np.array([record.domain for record in records])
     types = np.array([record.attack_type for record in records])
     rows = {"all": _row(scores, live, types, threshold)}
-    subjects = [record.subject for record in records]
-    if live.any() and not live.all():
-        low, high = metrics.bootstrap(lambda i: metrics.auc(scores[i], live[i]), subjects)
-        rows["all"] |= {"auc_low": low, "auc_high": high}
-        low, high = metrics.bootstrap(
-            lambda i: metrics.eer(scores[i], live[i]).rate if live[i].any() and not live[i].all() else float("nan"),
-            subjects,
-        )
-        rows["all"] |= {"eer_low": low, "eer_high": high}
+    apart = separation(scores, live, draw([record.subject for record in records], 1000), np.ones(len(live), bool), ())
+    for name, values in (("auc", apart.auc), ("eer", apart.eer)):
+        rows["all"][f"{name}_low"], rows["all"][f"{name}_high"] = interval(values)
     for domain in sorted(set(domains.tolist())):
         for kind in sorted(set(types[~live & (domains == domain)].tolist())):
             chosen = (domains == domain) & (live | (types == kind))

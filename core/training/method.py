@@ -1,0 +1,149 @@
+"""What one step of training minimises: classification, domain term, and distillation, each switched by the configuration.
+
+Known of DTDA (Kong et al., arXiv 2401.01102): adversarial pictures go to student and teachers, two frozen teachers that
+never saw an attack, a multi-task student. The weights and distances are our reconstruction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cosine_similarity,
+    cross_entropy,
+    mse_loss,
+    normalize,
+)
+
+from dtda.core.models.discriminator import Discriminator, reverse_gradient
+from dtda.core.models.student import Student
+from dtda.core.training.attack import domain_attack
+from dtda.core.training.config import TeacherPart, TrainConfig
+
+TeacherCall = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x: float [B, 3, S, S] RGB in [0, 1]. live: float [B], 1 bona fide. domain: int64 [B]. weight: float [B], mean 1 over
+    the global batch. points: float [B, 5, 2] chip pixels."""
+
+    x: Tensor
+    live: Tensor
+    domain: Tensor
+    weight: Tensor
+    points: Tensor
+
+
+class Method(nn.Module):
+    """Student, discriminator and adapters, trained together; `forward` gives the losses of a batch.
+
+    teachers: name -> (features of chips without gradient, their width). They are not part of the module: nothing of
+    theirs is trained, saved, or sent between processes.
+    """
+
+    def __init__(
+        self, student: Student, config: TrainConfig, domains: int, teachers: Mapping[str, tuple[TeacherCall, int]]
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.student = student
+        adversary = config.domain.adversary
+        self.discriminator = (
+            None if adversary == "none" else Discriminator(student.width, domains, config.domain.hidden)
+        )
+        self.teachers = {name: call for name, (call, _) in teachers.items()}
+        self.adapters = nn.ModuleDict({name: nn.Linear(student.width, width) for name, (_, width) in teachers.items()})
+
+    def attacked(self, batch: Batch) -> Tensor | None:
+        """The pictures of the batch after the domain adversarial attack; None without it."""
+        if self.config.domain.adversary != "daa":
+            return None
+        assert self.discriminator is not None
+        return domain_attack(self.student, self.discriminator, batch.x, batch.domain, self.config.domain.attack)
+
+    def known(self, batch: Batch, attacked: Tensor | None) -> dict[str, Tensor]:
+        """What the teachers say of the (attacked) pictures, [b, width] each, b the share of the batch they see."""
+        seen = batch.x if attacked is None else attacked
+        targets = {}
+        for name, call in self.teachers.items():
+            count = _share(len(seen), self.config.teachers[name])
+            targets[name] = call(seen[:count], batch.points[:count])
+        return targets
+
+    def forward(
+        self, batch: Batch, attacked: Tensor | None, targets: Mapping[str, Tensor], progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total loss and its parts, detached. progress: share of the run done, for DAT's ramp."""
+        config, student = self.config, self.student
+        maps = student.feature_map(batch.x)
+        features = maps.mean((2, 3))
+        parts = {"live": classification(student.classify(features), batch, config.optim.smoothing)}
+        total = parts["live"]
+        adversarial_maps, adversarial = maps, features
+        if attacked is not None:
+            adversarial_maps = student.feature_map(attacked)
+            adversarial = adversarial_maps.mean((2, 3))
+            parts["attacked"] = classification(student.classify(adversarial), batch, config.optim.smoothing)
+            total = total + config.domain.attack.weight * parts["attacked"]
+        if student.cue_head is not None:
+            parts["cues"] = classification(student.cues(adversarial_maps), batch, config.optim.smoothing)
+            total = total + config.cue_map * parts["cues"]
+        if self.discriminator is not None:
+            if config.domain.adversary == "dat":
+                logits = self.discriminator(reverse_gradient(features, config.domain.reversal * ramp(progress)))
+            else:
+                # The discriminator never pushes into the student: that separates the attack from DAT.
+                logits = self.discriminator(features.detach())
+            parts["domain"] = cross_entropy(logits.float(), batch.domain)
+            total = total + parts["domain"]
+            parts |= self._fooled(logits.detach(), adversarial.detach(), batch.domain)
+        for name, target in targets.items():
+            teacher = config.teachers[name]
+            parts[name] = distance(self.adapters[name](adversarial[: len(target)]), target, teacher.distance)
+            total = total + teacher.weight * parts[name]
+        return total, {name: value.detach() for name, value in parts.items()}
+
+    @torch.no_grad()
+    def _fooled(self, clean: Tensor, adversarial: Tensor, domain: Tensor) -> dict[str, Tensor]:
+        """Accuracy of the discriminator before and after the attack, and the share of its right answers that turned."""
+        assert self.discriminator is not None
+        right = clean.argmax(1) == domain
+        figures = {"domain_accuracy": right.float().mean()}
+        if self.config.domain.adversary == "daa":
+            after = self.discriminator(adversarial).argmax(1) == domain
+            figures["domain_accuracy_attacked"] = after.float().mean()
+            figures["attack_success"] = (right & ~after).sum() / right.sum().clamp(min=1)
+        return figures
+
+
+def classification(logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
+    """Weighted binary cross-entropy with smoothed labels; logits [B] or, for cue maps, [B, h, w]."""
+    target = batch.live * (1 - smoothing) + smoothing / 2
+    shape = (-1, *(1,) * (logits.ndim - 1))
+    losses = binary_cross_entropy_with_logits(
+        logits.float(), target.view(shape).expand_as(logits).float(), reduction="none"
+    )
+    return (losses * batch.weight.view(shape)).mean()
+
+
+def distance(found: Tensor, target: Tensor, kind: str) -> Tensor:
+    """Mean over the batch of 1 - cosine, or of the squared distance of the L2-normalised vectors over their width."""
+    found, target = found.float(), target.float()
+    if kind == "cosine":
+        return (1 - cosine_similarity(found, target, dim=1)).mean()
+    return mse_loss(normalize(found, dim=1), normalize(target, dim=1))
+
+
+def ramp(progress: float) -> float:
+    """0 to 1 as 2 / (1 + exp(-10 p)) - 1 (Ganin et al. 2016, section 5.2.2)."""
+    return 2 / (1 + math.exp(-10 * progress)) - 1
+
+
+def _share(count: int, teacher: TeacherPart) -> int:
+    return max(1, round(teacher.share * count))
