@@ -69,6 +69,9 @@ def separation(scores: Scores, live: Labels, draws: Draws, chosen: Labels, rates
     Definitions are those of `metrics.auc`, `metrics.eer` and `metrics.tpr_at_fpr`.
     """
     numbers = np.flatnonzero(chosen)
+    if not len(numbers):
+        void = np.full(len(draws.counts), np.nan)
+        return Separation(void, void, np.full((len(void), len(rates)), np.nan))
     numbers = numbers[np.argsort(-scores[numbers], kind="stable")]
     ordered, is_live = scores[numbers], live[numbers]
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))  # equal scores are accepted together
