@@ -16,6 +16,7 @@ COMMANDS = {
     "score": "score videos, pictures and folders without a window",
     "sample": "render short live, print and screen clips from a public-domain portrait",
     "simulate": "render a labelled multi-domain data set from a folder of face photos",
+    "prepare": "find and cut out the faces of anti-spoofing data sets, once, for training and evaluation",
     "train": "train a student from a configuration file",
     "evaluate": "evaluate a checkpoint on a protocol",
     "export": "turn a checkpoint into an ONNX student with its sidecar",

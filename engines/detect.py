@@ -27,9 +27,9 @@ PACKS = ("buffalo_s", "buffalo_sc", "buffalo_m", "buffalo_l", "antelopev2")  # l
 LICENCE_NOTICE = "The insightface model packs are for non-commercial research only."
 
 
-def open_detector(spec: str = "auto") -> Detector:
+def open_detector(spec: str = "auto", threads: int | None = None) -> Detector:
     """Load a detector: "centerface", "insightface:PACK" from ~/.insightface, or "auto": the lightest insightface pack
-    that is on disk, CenterFace where there is none.
+    that is on disk, CenterFace where there is none. threads: of its network, all cores unless named.
 
     Raises DtdaError; nothing is downloaded here (see `download_pack`).
     """
@@ -38,9 +38,9 @@ def open_detector(spec: str = "auto") -> Detector:
         spec = f"insightface:{on_disk[0]}" if on_disk else "centerface"
     kind, _, pack = spec.partition(":")
     if spec == "centerface":
-        return CenterFaceDetector()
+        return CenterFaceDetector(threads=threads)
     if kind == "insightface" and pack:
-        return ScrfdDetector(pack)
+        return ScrfdDetector(pack, threads=threads)
     raise DtdaError(
         f"{spec} is not a detector; name auto, centerface or insightface:PACK with one of {', '.join(PACKS)}."
     )
@@ -56,11 +56,11 @@ class CenterFaceDetector:
 
     name = "CenterFace"
 
-    def __init__(self, long_side: int = LONG_SIDE) -> None:
+    def __init__(self, long_side: int = LONG_SIDE, threads: int | None = None) -> None:
         """long_side: pixels the longer side of a frame is shrunk to before detection."""
         self._long_side = long_side
         graph = CenterFace.dynamicize_shapes(onnx.load(default_onnx_path)).SerializeToString()
-        self._net: _Net | None = _Net(open_session(graph, "cpu", threads=os.cpu_count() or 1))
+        self._net: _Net | None = _Net(open_session(graph, "cpu", threads=threads or os.cpu_count() or 1))
 
     def detect(self, bgr: Image) -> list[Face]:
         check_frame(bgr)
@@ -88,7 +88,7 @@ class _Net(CenterFace):  # type: ignore[misc]
 class ScrfdDetector:
     """SCRFD of an insightface pack, through insightface's own classes, on the CPU; see `base.Detector`."""
 
-    def __init__(self, pack: str, root: Path | None = None) -> None:
+    def __init__(self, pack: str, root: Path | None = None, threads: int | None = None) -> None:
         """root: folder that holds models/<pack>, ~/.insightface unless named. Raises DtdaError when it is not there."""
         folder = pack_folder(pack, root)
         found = _detection_models(folder)
@@ -105,7 +105,7 @@ class ScrfdDetector:
                 net = get_model(
                     str(model),
                     providers=["CPUExecutionProvider"],
-                    sess_options=session_options(os.cpu_count() or 1),
+                    sess_options=session_options(threads or os.cpu_count() or 1),
                 )
             except Exception as error:  # onnxruntime's exceptions have no base of their own
                 reason = str(error).strip().splitlines()[0]

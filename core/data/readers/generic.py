@@ -1,0 +1,66 @@
+"""Any other data set: a CSV that names videos and pictures, or folders of live and attack files.
+
+CSV: `path,label,domain,subject,split` with optional `attack_type`, `video` and tags, paths relative to it. Folders:
+`[train|dev|test/](live|spoof)/...`; below live a sub-folder is a person, below spoof the first one is an attack type and
+the second a person. Without split folders all is test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dtda.core.data.manifest import SPLITS, read_manifest
+from dtda.core.data.media import SUFFIXES
+from dtda.core.data.readers.clip import Clip, Reading, below, files, spelt
+from dtda.core.errors import DtdaError
+from dtda.core.types import Label
+
+LIVE = ("live", "real", "genuine", "bonafide", "bona_fide", "client")
+SPOOF = ("spoof", "attack", "attacks", "fake", "imposter")
+SPLIT_NAMES = {"train": "train", "dev": "dev", "devel": "dev", "development": "dev", "val": "dev", "test": "test"}
+
+
+def read(root: Path, domain: str) -> Reading:
+    """Clips of a CSV or a folder. domain: of a folder. Raises DtdaError when there is nothing to read."""
+    table = root / "manifest.csv" if root.is_dir() else root
+    if table.is_file():
+        return Reading(tuple(_listed(table)))
+    if not root.is_dir():
+        raise DtdaError(f"{root}: no such folder or CSV.")
+    clips = [clip for split, folder in _parts(root) for clip in _found(root, folder, split, domain)]
+    if not clips:
+        raise DtdaError(
+            f"{root}: has neither a manifest.csv nor folders live and spoof (or {', '.join(LIVE[1:] + SPOOF[1:])}) "
+            "with videos or pictures."
+        )
+    return Reading(tuple(clips))
+
+
+def _listed(table: Path) -> Iterator[Clip]:
+    for record in read_manifest(table):
+        where = Path(record.path)
+        name = below(where, table.parent) if where.is_relative_to(table.parent) else where.name
+        yield Clip(
+            where, record.label, record.attack_type, record.domain, record.subject, record.split, name, record.tags
+        )
+
+
+def _parts(root: Path) -> Iterator[tuple[str, Path]]:
+    parts = [(SPLIT_NAMES[path.name.lower()], path) for path in sorted(root.iterdir())
+             if path.is_dir() and path.name.lower() in SPLIT_NAMES]  # fmt: skip
+    yield from parts or [(SPLITS[-1], root)]
+
+
+def _found(root: Path, folder: Path, split: str, domain: str) -> Iterator[Clip]:
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        word = part.name.lower()
+        if word not in LIVE + SPOOF:
+            continue
+        label = Label.LIVE if word in LIVE else Label.SPOOF
+        for path in files(part, SUFFIXES):
+            inner = [spelt(name) for name in path.relative_to(part).parts[:-1]]
+            kind = "" if label is Label.LIVE else inner[0] if inner else "attack"
+            people = inner if label is Label.LIVE else inner[1:]
+            subject = people[0] if people else below(path, root)
+            yield Clip(path, label, kind, domain, f"{domain}/{subject}", split, below(path, root))

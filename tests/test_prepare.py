@@ -1,0 +1,490 @@
+"""Preparing clips: which frames, which part of them, what is told, and what a killed run keeps."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dtda.app import cli
+from dtda.core.data import prepare as module
+from dtda.core.data.chips import jittered
+from dtda.core.data.cutout import MARGIN, cut_out, region
+from dtda.core.data.manifest import read_manifest
+from dtda.core.data.media import picked, read_frames
+from dtda.core.data.prepare import Plan, prepare
+from dtda.core.data.readers.clip import Clip, Reading
+from dtda.core.data.readers.sets import read_set
+from dtda.core.errors import DtdaError
+from dtda.core.preprocess import TEMPLATE, CropRule, crop, crop_matrix
+from dtda.core.types import Face, Label
+
+# frames
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "indices"),
+    [(100, 1, [50]), (100, 2, [25, 75]), (10, 5, [1, 3, 5, 7, 9]), (3, 5, [0, 1, 2]), (1, 5, [0]), (7, 3, [1, 3, 5])],
+)
+def test_frames_are_spread_evenly(length, count, indices):
+    assert picked(length, count) == indices
+
+
+@given(st.integers(1, 2000), st.integers(1, 50))
+def test_picked_frames_are_in_the_clip_and_differ(length, count):
+    found = picked(length, count)
+    assert found == sorted(set(found))
+    assert len(found) == min(length, count)
+    assert 0 <= found[0] <= found[-1] < length
+
+
+def numbered(count, shape=(48, 64)):
+    """Frames that say their number by their grey."""
+    return [np.full((*shape, 3), 20 + 10 * number, np.uint8) for number in range(count)]
+
+
+def greys(frames):
+    return [(index, round((float(bgr.mean()) - 20) / 10)) for index, bgr in frames]
+
+
+def test_the_frame_read_is_the_frame_named(tmp_path, write_clip):
+    path = write_clip(tmp_path / "a.mp4", numbered(20))
+    assert greys(read_frames(path, 4)) == [(2, 2), (7, 7), (12, 12), (17, 17)]
+
+
+def test_a_short_clip_gives_all_it_has(tmp_path, write_clip):
+    path = write_clip(tmp_path / "a.mp4", numbered(2))
+    assert greys(read_frames(path, 5)) == [(0, 0), (1, 1)]
+
+
+def test_a_container_that_lies_about_its_length(tmp_path, write_clip):
+    """An AVI whose headers promise 500 frames."""
+    frames = numbered(8)
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    data = bytearray((tmp_path / "a.avi").read_bytes())
+    where = data.index(b"avih") + 8 + 16  # dwTotalFrames
+    data[where : where + 4] = (500).to_bytes(4, "little")
+    where = data.index(b"strh") + 8 + 32  # dwLength
+    data[where : where + 4] = (500).to_bytes(4, "little")
+    lying = tmp_path / "lying.avi"
+    lying.write_bytes(bytes(data))
+    assert cv2.VideoCapture(str(lying)).get(cv2.CAP_PROP_FRAME_COUNT) != 8
+    assert greys(read_frames(lying, 4)) == [(1, 1), (3, 3), (5, 5), (7, 7)]
+
+
+def test_a_stored_rotation_is_applied(tmp_path, write_clip):
+    """An MP4 whose track header says: turn by 90 degrees clockwise to show."""
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:, :16] = 255  # a white left edge becomes the upper edge
+    data = bytearray(write_clip(tmp_path / "a.mp4", [frame] * 4).read_bytes())
+    where = data.index(b"tkhd") + 4 + 4 + 20 + 16  # version 0: after its times, ids and duration, and layer and volume
+    straight = [0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000]
+    assert [int.from_bytes(data[where + 4 * n : where + 4 * n + 4], "big") for n in range(9)] == straight
+    matrix = [0, 0x10000, 0, 0xFFFF0000, 0, 0, 48 << 16, 0, 0x40000000]
+    data[where : where + 36] = b"".join(value.to_bytes(4, "big") for value in matrix)
+    (tmp_path / "turned.mp4").write_bytes(bytes(data))
+    ((_, bgr),) = read_frames(tmp_path / "turned.mp4", 1)
+    assert bgr.shape == (64, 48, 3)
+    assert bgr[:12].mean() > 200
+    assert bgr[20:].mean() < 30
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    for name, content, words in (
+        ("gone.mp4", None, "no such file"),
+        ("empty.mp4", b"", "not a readable video"),
+        ("text.avi", b"no video", "not a readable video"),
+        ("text.jpg", b"no picture", "not a readable picture"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(DtdaError, match=words):
+            list(read_frames(tmp_path / name, 3))
+
+
+# cut-outs
+
+
+def textured(shape, rng):
+    picture = rng.uniform(0, 255, (shape[0] // 4 + 2, shape[1] // 4 + 2, 3)).astype(np.float32)
+    return np.ascontiguousarray(
+        cv2.resize(picture, None, fx=4, fy=4)[: shape[0], : shape[1]].clip(0, 255).astype(np.uint8)
+    )
+
+
+@settings(max_examples=150)
+@given(
+    shape=st.tuples(st.integers(60, 420), st.integers(60, 420)),
+    centre=st.tuples(st.floats(-0.05, 1.05), st.floats(-0.05, 1.05)),
+    size=st.floats(0.04, 1.2),
+    roll=st.floats(-180, 180),
+    margin=st.floats(1.2, MARGIN),
+    seed=st.integers(0, 10**6),
+)
+def test_a_cut_out_gives_the_chips_of_the_whole_frame(shape, centre, size, roll, margin, seed):
+    rng = np.random.default_rng(seed)
+    frame = textured(shape, rng)
+    angle = np.radians(roll)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    scale = size * min(shape) / 112
+    points = (TEMPLATE - 56) @ turn.T * scale + np.array(centre) * (shape[1], shape[0])
+    points = points.astype(np.float32)
+    part, moved = cut_out(frame, points)
+    offset = np.round(points.astype(np.float64) - moved).astype(np.float32).mean(0)
+    rule = CropRule(64, margin)
+    for number in range(4):
+        in_part = moved if number == 0 else jittered(moved, np.random.default_rng(number))
+        chips = [crop(picture, at, rule).astype(int) for picture, at in ((part, in_part), (frame, in_part + offset))]
+        assert np.abs(chips[0] - chips[1]).max() <= 1
+
+
+def test_jittered_crops_of_the_largest_margin_lie_in_the_cut_out():
+    frame, points = (2000, 2000), TEMPLATE * 0.5 + 970
+    x1, y1, x2, y2 = region(points, frame)
+    assert min(x1, y1, frame[1] - x2, frame[0] - y2) > 300  # by its own reach, not by the frame's borders
+    rng = np.random.default_rng(0)
+    corners = np.array([[0, 0, 1], [0, 64, 1], [64, 0, 1], [64, 64, 1]])
+    for _ in range(5000):
+        inverse = cv2.invertAffineTransform(crop_matrix(jittered(points, rng), frame, CropRule(64, MARGIN)))
+        at = corners @ inverse.T
+        assert x1 + 1 < at[:, 0].min()
+        assert at[:, 0].max() < x2 - 1
+        assert y1 + 1 < at[:, 1].min()
+        assert at[:, 1].max() < y2 - 1
+
+
+def test_a_small_face_gives_a_small_cut_out():
+    frame = np.zeros((1080, 1920, 3), np.uint8)
+    part, moved = cut_out(frame, TEMPLATE + 700)
+    assert max(part.shape[:2]) < 850
+    assert part.shape[0] > 448
+    np.testing.assert_allclose(moved - moved[0], TEMPLATE - TEMPLATE[0], atol=0.02)
+
+
+# a set
+
+
+def face_at(box, points, score=0.9):
+    return Face(np.array(box, np.float32), np.asarray(points, np.float32), score)
+
+
+POINTS = TEMPLATE * 0.4 + 20  # a face of 45 pixels
+
+
+def bright(bgr):
+    """A detector of bright frames: one face in each. Dark ones have none."""
+    return [face_at((20, 20, 65, 65), POINTS)] if bgr.mean() > 100 else []
+
+
+def make_bright():
+    return bright
+
+
+@pytest.fixture
+def folder(tmp_path, write_clip):
+    """Two usable clips, one without a face, one broken, one picture."""
+    root = tmp_path / "set"
+    frame, dark = np.full((96, 128, 3), 200, np.uint8), np.zeros((96, 128, 3), np.uint8)
+    for name, frames in (("train/live/ann/1.mp4", [frame] * 6), ("train/spoof/print/2.mp4", [frame, dark] * 3),
+                         ("test/live/bob/3.mp4", [dark] * 4)):  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_clip(root / name, frames)
+    (root / "test/spoof").mkdir()
+    (root / "test/spoof/4.mp4").write_bytes(b"broken")
+    cv2.imwrite(str(root / "test/spoof/5.png"), frame)
+    return root
+
+
+def plan(frames=2, name="bright", make=make_bright):
+    return Plan(frames, name, make)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_set_becomes_pictures_a_manifest_and_a_list_of_the_rest(folder, tmp_path):
+    out = tmp_path / "out"
+    calls = []
+    report = prepare({"generic:desk": read_set("generic:desk", folder)}, out, plan(), 0, calls.append)["generic:desk"]
+    assert (report.pictures, report.live, report.attack, sum(calls)) == (4, 1, 2, 5)
+    records = read_manifest(out / "manifest.csv")
+    assert [(r.label, r.split, r.subject, r.video) for r in records] == [
+        (Label.SPOOF, "test", "desk/test/spoof/5.png", "desk/test/spoof/5.png"),
+        *[(Label.LIVE, "train", "desk/ann", "desk/train/live/ann/1.mp4")] * 2,
+        (Label.SPOOF, "train", "desk/train/spoof/print/2.mp4", "desk/train/spoof/print/2.mp4"),
+    ]
+    for record in records:
+        picture = cv2.imread(str(record.path))
+        assert picture.min() >= 190  # lossless after the video
+        assert (record.points >= 0).all()
+        assert (record.points.max(0) < picture.shape[1::-1]).all()
+    assert [
+        (row["clip"], row["frames"], row["reason"].split(": ")[-1]) for row in rows(out / "desk" / "skipped.csv")
+    ] == [
+        ("test/live/bob/3.mp4", "2", "no face found in 2 frames."),
+        ("test/spoof/4.mp4", "0", "not a readable video (damaged, cut short, or not what its name says)."),
+        ("train/spoof/print/2.mp4", "1", "no face found in 1 frames"),
+    ]
+    assert len(report.skipped) == 2
+
+
+def test_a_rerun_looks_at_what_is_new_or_changed_only(folder, tmp_path, write_clip):
+    out = tmp_path / "out"
+    seen = []
+
+    def counting():
+        return lambda bgr: seen.append(1) or bright(bgr)
+
+    def go():
+        seen.clear()
+        return prepare({"generic:desk": read_set("generic:desk", folder)}, out, plan(make=counting))["generic:desk"]
+
+    first = go()
+    before = (out / "manifest.csv").read_bytes()
+    assert len(seen) > 0
+    assert go() == first
+    assert not seen
+    assert (out / "manifest.csv").read_bytes() == before
+    time.sleep(0.01)
+    write_clip(folder / "test/spoof/4.mp4", [np.full((96, 128, 3), 200, np.uint8)] * 4)  # copied again, whole this time
+    assert go().attack == 3
+    assert len(seen) == 2
+    removed = out / "desk" / "train/live/ann/1.mp4.00001.png"
+    removed.unlink()
+    go()
+    assert removed.is_file()
+
+
+def test_another_set_is_added(folder, tmp_path):
+    out = tmp_path / "out"
+    prepare({"generic:desk": read_set("generic:desk", folder)}, out, plan())
+    prepare({"generic:hall": read_set("generic:hall", folder)}, out, plan())
+    assert {record.domain for record in read_manifest(out / "manifest.csv")} == {"desk", "hall"}
+    assert len({record.video for record in read_manifest(out / "manifest.csv")}) == 6
+
+
+def test_other_options_and_other_folders_are_refused(folder, tmp_path):
+    out = tmp_path / "out"
+    reading = {"generic:desk": read_set("generic:desk", folder)}
+    prepare(reading, out, plan())
+    with pytest.raises(DtdaError, match=r"made with --frames 2 and bright, not --frames 3 and bright; use the same"):
+        prepare(reading, out, plan(3))
+    with pytest.raises(DtdaError, match="not --frames 2 and other"):
+        prepare(reading, out, plan(name="other"))
+    with pytest.raises(DtdaError, match="is not empty and holds no prepared data"):
+        prepare(reading, folder, plan())
+
+
+def test_a_set_without_a_face_is_refused_with_the_first_reason(folder, tmp_path):
+    with pytest.raises(
+        DtdaError, match=r"none of the 5 clips gave a face; the first: .*3\.mp4: no face found in 2 frames"
+    ):
+        prepare({"generic:desk": read_set("generic:desk", folder)}, tmp_path / "out", plan(make=lambda: lambda bgr: []))
+
+
+def test_a_run_killed_in_the_middle_loses_that_clip_only(folder, tmp_path):
+    out = tmp_path / "out"
+    reading = {"generic:desk": read_set("generic:desk", folder)}
+    left = [10]
+
+    def dying():
+        def detect(bgr):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return bright(bgr)
+
+        return detect
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(reading, out, plan(make=dying))
+    journal = out / "desk" / ".journal"
+    done = len(journal.read_text().splitlines())
+    assert 0 < done < 5
+    with journal.open("a") as file:
+        file.write('["train/live/ann/1.mp4", [1')  # a line the kill cut short
+    prepare(reading, out, plan())
+    prepare(reading, tmp_path / "whole", plan())
+    assert (out / "manifest.csv").read_bytes() == (tmp_path / "whole" / "manifest.csv").read_bytes()
+    for record in read_manifest(tmp_path / "whole" / "manifest.csv"):
+        again = out / record.path.relative_to(tmp_path / "whole")
+        assert again.read_bytes() == record.path.read_bytes()
+    assert all(json.loads(line) for line in journal.read_text().splitlines())
+    journal.write_text("x\n")
+    with pytest.raises(DtdaError, match="is damaged; remove"):
+        prepare(reading, out, plan())
+
+
+def test_a_name_that_is_not_utf_8_is_spelt_out(tmp_path, write_clip):
+    root = tmp_path / "set"
+    (root / "live").mkdir(parents=True)
+    odd = root / "live" / os.fsdecode(b"caf\xe9.png")
+    picture = cv2.imencode(".png", np.full((96, 128, 3), 200, np.uint8))[1].tobytes()
+    try:
+        odd.write_bytes(picture)
+    except OSError:
+        return  # the file system takes UTF-8 only: such a name cannot come up
+    (root / "live" / "café, 2.png").write_bytes(picture)
+    prepare({"generic:desk": read_set("generic:desk", root)}, tmp_path / "out", plan())
+    records = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert {record.video for record in records} == {"desk/live/caf\\xe9.png", "desk/live/café, 2.png"}
+    assert all(record.path.is_file() for record in records)
+
+
+# which face
+
+
+def one_clip(picture, path, **more):
+    cv2.imwrite(str(path), picture)
+    return Clip(path, Label.LIVE, "", "d", "d/s", "train", path.name, **more)
+
+
+def test_the_largest_face_is_taken_or_the_annotated_one(tmp_path):
+    small, large = face_at((10, 10, 40, 40), TEMPLATE * 0.3 + 10), face_at((60, 10, 140, 90), TEMPLATE * 0.7 + (60, 10))
+    picture = np.full((120, 200, 3), 90, np.uint8)
+    clip = one_clip(picture, tmp_path / "a.png")
+    assert module._face([small, large], clip, 0, picture) is large
+    annotated = one_clip(
+        picture, tmp_path / "b.png", locate=lambda path, index, shape: np.array([8, 8, 38, 44], np.float32)
+    )
+    assert module._face([small, large], annotated, 0, picture) is small
+    lying = face_at((0, 0, 200, 120), (TEMPLATE @ np.array([[0, 1], [-1, 0]])) + 112)
+    assert module._face([small, lying], clip, 0, picture) is small
+
+
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+def test_clips_lying_on_their_side_are_set_upright(tmp_path, portrait, turned, write_clip):
+    """As in MSU-MFSD and ROSE-Youtu; the real detector also finds lying faces, with poor points."""
+    frame = np.ascontiguousarray(np.rot90(portrait, turned // 90))
+    path = write_clip(tmp_path / "a.mp4", [frame] * 3)
+    clip = Clip(path, Label.LIVE, "", "d", "d/s", "train", path.name)
+    from dtda.app.commands.prepare import detect_with
+
+    reports = prepare(
+        {"d": Reading((clip,))}, tmp_path / "out", plan(2, "CenterFace", partial(detect_with, "centerface"))
+    )
+    for record in read_manifest(tmp_path / "out" / "manifest.csv"):
+        picture = cv2.imread(str(record.path))
+        left, right, _, mouth, _ = record.points
+        assert mouth[1] > max(left[1], right[1])
+        chip = crop(picture, record.points, CropRule(64, 2.0)).astype(float)
+        upright = prepare_chip(portrait)
+        assert np.corrcoef(chip.ravel(), upright.ravel())[0, 1] > 0.9
+    told = any("lay on their side or head" in note for note in reports["d"].notes)
+    assert told == bool(turned)
+
+
+def prepare_chip(bgr):
+    from dtda.app.commands.prepare import detect_with
+
+    return crop(bgr, detect_with("centerface")(bgr)[0].points, CropRule(64, 2.0)).astype(float)
+
+
+# the command
+
+
+@pytest.fixture
+def data(tmp_path, portrait, write_clip):
+    root = tmp_path / "data"
+    for name in ("train/live/1.mp4", "train/spoof/2.mp4", "dev/live/3.mp4", "dev/spoof/4.mp4", "test/live/5.mp4"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_clip(root / name, [portrait] * 3)
+    (root / "test/spoof").mkdir(parents=True)
+    (root / "test/spoof/6.mp4").write_bytes(b"broken")
+    return root
+
+
+def test_the_command_prepares_and_cuts_chips(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["prepare", f"generic:desk={data}", "--out", str(out), "--frames", "2", "--workers", "1",
+             "--detector", "centerface"]  # fmt: skip
+    assert cli.main(words) == 0
+    told = capsys.readouterr()
+    assert "generic:desk: 10 pictures of 3 live and 2 attack clips, 1 clips skipped" in told.out
+    assert f"10 chips in {out / 'chips'}" in told.out
+    assert "6.mp4: not a readable video" in told.err
+    from dtda.core.training.config import DataPart
+
+    defaults = DataPart(manifests=[out / "manifest.csv"])
+    images = next((out / "chips").glob("*/images.npy"))
+    shape = (10, defaults.crops, defaults.size, defaults.size, 3)
+    assert np.load(images, mmap_mode="r").shape == shape
+    records = read_manifest(out / "manifest.csv")
+    expected = crop(cv2.imread(str(records[0].path)), records[0].points, CropRule(defaults.size, defaults.margin))
+    np.testing.assert_array_equal(np.load(images, mmap_mode="r")[0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["oulu-npu"], "oulu-npu: write SET=DIR"),
+        (["generic:a=x", "generic:a=y"], "generic:a is named twice"),
+        (["mars=x"], "mars: not a known data set"),
+        (["nuaa=nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_wrong_words_are_one_sentence(words, sentence, tmp_path, capsys):
+    assert cli.main(["prepare", *words, "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_and_leaves_no_process(data, tmp_path):
+    for number in range(10, 40):
+        (data / f"train/live/{number}.mp4").write_bytes((data / "train/live/1.mp4").read_bytes())
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "dtda.app.cli", "prepare", f"generic:desk={data}", "--out", str(out), "--workers", "2",
+             "--detector", "centerface", "--no-chips"]  # fmt: skip
+    journal = out / "desk" / ".journal"
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+    until = time.monotonic() + 120
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    process.stdout.read()  # ends when the last of its processes has closed it
+    kept = journal.read_bytes().count(b"\n")
+    assert kept < 36
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "of 33 live and 2 attack clips, 1 clips skipped" in done.stdout
+    lines = journal.read_bytes().splitlines()
+    assert len(lines) <= 36 + 1
+    assert len({json.loads(line)[0] for line in lines}) == 36
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_is_status_130(data, tmp_path):
+    for number in range(10, 40):
+        (data / f"train/live/{number}.mp4").write_bytes((data / "train/live/1.mp4").read_bytes())
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "dtda.app.cli", "prepare", f"generic:desk={data}", "--out", str(out), "--workers", "2",
+             "--detector", "centerface", "--no-chips"]  # fmt: skip
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    journal = out / "desk" / ".journal"
+    while not (journal.is_file() and journal.stat().st_size):
+        time.sleep(0.02)
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
