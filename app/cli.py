@@ -18,6 +18,8 @@ COMMANDS = {
     "simulate": "render a labelled multi-domain data set from a folder of face photos",
     "prepare": "find and cut out the faces of anti-spoofing data sets, once, for training and evaluation",
     "train": "train a student from a configuration file",
+    "train-teacher": "pre-train a generative teacher on faces labelled with attributes",
+    "ablate": "compare ERM, DAT, DAA and DTDA over a protocol and several seeds",
     "evaluate": "evaluate a checkpoint on a protocol",
     "export": "turn a checkpoint into an ONNX student with its sidecar",
     "bench": "median milliseconds of every stage of the live pipeline",
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name == chosen:
-            module = importlib.import_module(f"dtda.app.commands.{name}")
+            module = importlib.import_module(f"dtda.app.commands.{name.replace('-', '_')}")
             module.configure(command)
             command.set_defaults(run=module.run)
     args = parser.parse_args(words)

@@ -211,7 +211,7 @@ def test_checkpoints_of_other_kinds_are_refused(config, tmp_path):
 
 def test_samples_depend_on_seed_epoch_and_number_only(config):
     made = material.load(config.data, _no_detector)
-    samples = Samples(made.chips, made.fold, config)
+    samples = Samples(made, config)
     torch.manual_seed(1)
     first = samples[Place(3, 5, 1.0)]
     torch.rand(7)

@@ -59,6 +59,9 @@ class Student(nn.Module):
 def _mobile(weights: str) -> tuple[nn.Module, int]:
     """MobileNetV3-small (Howard et al. 2019) up to its last 576 channels; 0.93 M parameters."""
     net = _torchvision(torchvision.models.mobilenet_v3_small, weights)
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 0.1  # torchvision's 0.01 is for runs of 100 000 steps; the statistics of ours would lag
     return net.features, 576
 
 
@@ -73,12 +76,25 @@ STUDENTS = {"mobile": _mobile, "resnet18": _resnet18}
 
 
 def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False) -> Student:
-    """A student. weights of its trunk: "random", "imagenet" (torchvision's, downloaded once), or the path of a file with
-    torchvision's keys. Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
+    """A student. weights: "random", "imagenet" (torchvision's for its trunk, downloaded once), or the path of a state dict:
+    torchvision's, or a whole student's. Raises DtdaError for an unknown name and for weights that cannot be had or do
+    not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
-    trunk, width = STUDENTS[name](weights)
-    return Student(trunk, width, dropout, cue_map)
+    if weights in ("random", "imagenet"):
+        return Student(*STUDENTS[name](weights), dropout, cue_map)
+    path = Path(weights)
+    if not path.is_file():
+        raise DtdaError(f"{path}: no such file of weights; use random, imagenet, or a state dict.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        whole = "student" in state  # a checkpoint of ours
+        student = Student(*STUDENTS[name]("random" if whole else weights), dropout, cue_map)
+        if whole:
+            student.load_state_dict(state["student"])
+    except Exception as error:  # what is raised for foreign bytes differs by their first ones
+        raise DtdaError(f"{path}: not weights of a {name} student{' with a cue map' if cue_map else ''}.") from error
+    return student
 
 
 def _torchvision(build: Callable[..., nn.Module], weights: str) -> nn.Module:
@@ -91,11 +107,5 @@ def _torchvision(build: Callable[..., nn.Module], weights: str) -> nn.Module:
             ) from error
     net = build(weights=None)
     if weights != "random":
-        path = Path(weights)
-        if not path.is_file():
-            raise DtdaError(f"{path}: no such file of weights; use random, imagenet, or a torchvision state dict.")
-        try:
-            net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:  # what is raised for foreign bytes differs by their first ones
-            raise DtdaError(f"{path}: not a torchvision state dict of {build.__name__}.") from error
+        net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return net

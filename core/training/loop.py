@@ -73,7 +73,7 @@ def train(
     progress = Progress(revision=git_revision())
     if state:
         progress = run.restore(state, progress.revision)
-    samples = Samples(material.chips, fold, config)
+    samples = Samples(material, config)
     batches = EpochBatches(samples, config, fabric.global_rank, fabric.world_size)
     steps = config.optim.epochs * batches.batches
     run.schedule = make_schedule(run.optimizer, config.optim, steps, state and state["schedule"])
@@ -130,7 +130,7 @@ class Run:
         if config.teachers:
             from dtda.core.models.teachers import open_teacher
         for name, part in config.teachers.items():
-            teacher = open_teacher(part.kind, part.file, device=fabric.device, **part.options)
+            teacher = open_teacher(part.kind, part.file, **part.options).to(fabric.device)
             teachers[name] = (teacher, teacher.width)
         student = build_student(config.student, config.dropout, config.weights, config.cue_map > 0)
         method = Method(student, config, len(material.fold.sources), teachers)

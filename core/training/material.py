@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 from tqdm import tqdm
 
+from dtda.core.data.balance import overlap_weights
 from dtda.core.data.chips import Chips, cut_chips
 from dtda.core.data.manifest import read_manifest
 from dtda.core.data.protocols import Fold, resolve
@@ -14,6 +17,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.preprocess import CropRule
 from dtda.core.simulate.portrait import Detect
 from dtda.core.training.config import DataPart
+from dtda.core.types import Floats
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,17 @@ class Material:
     chips: Chips
     fold: Fold
     others: tuple[int, ...]
+
+    @cached_property
+    def weights(self) -> Floats:
+        """float32 [len(fold.train)]: weights under which cues tell neither bona fide nor any attack type, by domain."""
+        records = [self.chips.records[number] for number in self.fold.train]
+        weights = np.ones(len(records), np.float32)
+        for domain in self.fold.sources:
+            mine = np.array([record.domain == domain for record in records])
+            groups = [r.attack_type or r.label.value for r in records if r.domain == domain]
+            weights[mine] = overlap_weights(self.chips.cues[np.array(self.fold.train)[mine]], groups)
+        return weights
 
 
 def load_chips(data: DataPart, make_detector: Callable[[], Detect]) -> Chips:

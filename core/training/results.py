@@ -14,7 +14,9 @@ from dtda.core.training.scoring import score, table
 from dtda.core.types import Label
 
 
-def score_fold(student: Student, material: Material, parts: tuple[str, ...] = ("dev", "test")) -> ScoreTable:
+def score_fold(
+    student: Student, material: Material, parts: tuple[str, ...] = ("dev", "test"), about: About | None = None
+) -> ScoreTable:
     """Scores of the pictures of the fold's parts."""
     rows, scores = [], []
     for part in parts:
@@ -23,7 +25,7 @@ def score_fold(student: Student, material: Material, parts: tuple[str, ...] = ("
             r = material.chips.records[number]
             rows.append((str(r.path), r.video, r.domain, r.subject, r.label.value, r.attack_type, part))
         scores.append(score(student, material.chips, numbers))
-    return make_table(rows, np.concatenate(scores).tolist(), About())
+    return make_table(rows, np.concatenate(scores).tolist(), about or About())
 
 
 def of_epoch(student: Student, material: Material, track_target: bool) -> dict[str, float]:

@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from dtda.core.data.balance import balanced_batches, overlap_weights
-from dtda.core.data.chips import Chips
-from dtda.core.data.protocols import Fold
+from dtda.core.data.balance import balanced_batches
 from dtda.core.training.config import AugmentPart, TrainConfig
+from dtda.core.training.material import Material
 from dtda.core.training.method import Batch
 from dtda.core.types import Floats, Image, Label
 
@@ -63,24 +62,21 @@ class Place:
 class Samples(Dataset):
     """`Item`s. Augmentation is a function of seed, epoch and number alone, whatever process makes it."""
 
-    def __init__(self, chips: Chips, fold: Fold, config: TrainConfig) -> None:
-        self.chips, self.numbers, self.seed = chips, list(fold.train), config.seed
+    def __init__(self, material: Material, config: TrainConfig) -> None:
+        fold = material.fold
+        self.chips, self.numbers, self.seed = material.chips, list(fold.train), config.seed
         self.flip, self.transform = config.augment.flip, augmentation(config.augment)
-        self.records = [chips.records[number] for number in self.numbers]
+        self.records = [self.chips.records[number] for number in self.numbers]
         self.domains = [fold.sources.index(record.domain) for record in self.records]
-        self.weights = np.ones(len(self.numbers), np.float32)
-        if config.data.balance_cues:
-            for domain in fold.sources:
-                mine = np.array([record.domain == domain for record in self.records])
-                groups = [r.attack_type or r.label.value for r in self.records if r.domain == domain]
-                self.weights[mine] = overlap_weights(chips.cues[np.array(self.numbers)[mine]], groups)
+        self.weights = material.weights if config.data.balance_cues else np.ones(len(self.numbers), np.float32)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, place: Place) -> Item:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((self.seed, place.epoch, place.number)) % 2**63)
+            # Not torch.manual_seed, which formats a stack trace and asks every kind of device: half the cost of a sample.
+            torch.default_generator.manual_seed(hash((self.seed, place.epoch, place.number)) % 2**63)
             crops = self.chips.images[self.numbers[place.number]]
             drawn = int(torch.randint(len(crops), ()))
             chip, points = crops[drawn], self.chips.points[self.numbers[place.number], drawn].copy()
