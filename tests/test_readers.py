@@ -94,24 +94,6 @@ def test_oulu(tree):
     assert "OULU-NPU: 18 live train clips of 360 expected." in reading.notes
 
 
-def test_oulu_protocols_are_those_of_its_paper(tree):
-    """Counts of table 2 of Boulkenafet et al. 2017, for one user a part: 20, 15 and 20 times these are the paper's."""
-    chosen = records(read_set("oulu-npu", tree(*oulu_names())))
-    paper = {"oulu-1": ((12, 48), (6, 24)), "oulu-2": ((18, 36), (18, 36)),
-             "oulu-3": ((15, 60), (3, 12)), "oulu-4": ((10, 20), (1, 2))}  # fmt: skip
-    for name, (train, test) in paper.items():
-        folds = resolve(name, chosen)
-        assert len(folds) == (6 if name in ("oulu-3", "oulu-4") else 1)
-        for fold in folds:
-            for part, wanted in ((fold.train, train), (fold.dev, train), (fold.test, test)):
-                live = sum(chosen[i].label is LIVE for i in part)
-                assert (live, len(part) - live) == wanted, (name, fold.name)
-            if len(folds) == 6:
-                phones = [{chosen[i].tags["phone"] for i in part} for part in (fold.train, fold.test)]
-                assert phones[1] == {fold.name[-1]}
-                assert not phones[0] & phones[1]
-
-
 def official(root, name, number, fold, part):
     """Lines of an official list: +1 live, -1 print, -2 display."""
     chosen = records(read_set("oulu-npu", root))
@@ -345,12 +327,22 @@ def test_nuaa(tree):
         (SPOOF, "train", "nuaa/0001"), (SPOOF, "test", "nuaa/0016"),
     ]  # fmt: skip
     assert all(clip.path.is_file() for clip in reading.clips)
+    dev = [Record(Path("d.png"), label, "", "nuaa", "dev-person", "dev") for label in (LIVE, SPOOF)]
     with pytest.raises(DtdaError, match="nuaa/0001 is in its train and its test part"):
-        resolve("intra", [*records(reading), *dev_of("nuaa")])
+        resolve("splits", [*records(reading), *dev])
 
 
-def dev_of(domain):
-    return [Record(Path("d.png"), label, "", domain, "dev-person", "dev") for label in (LIVE, SPOOF)]
+def test_nuaa_shares_people_and_says_so():
+    chosen = [
+        Record(Path(f"{number}.png"), label, "", "nuaa", f"nuaa/{number:04}", split)
+        for number in range(8)
+        for split in ("train", "test")
+        for label in (LIVE, SPOOF)
+    ]
+    (fold,) = resolve("nuaa", chosen)
+    people = [{chosen[i].subject for i in part} for part in (fold.train, fold.dev, fold.test)]
+    assert not people[0] & people[1]  # the threshold is still set on people never trained on
+    assert people[0] < people[2]
 
 
 def test_lcc_fasd_flat_and_in_folders(tree):
@@ -367,6 +359,171 @@ def test_lcc_fasd_flat_and_in_folders(tree):
     assert any("neither real nor spoof, such as x.png" in note for note in reading.notes)
     tree("LCC_FASD_evaluation/spoof/real_looking.png")
     assert by_video(read_set("lcc-fasd", root))["LCC_FASD_evaluation/spoof/real_looking.png"].label is SPOOF
+
+
+# whole sets: names only, the contents do not matter to a reader
+
+
+@pytest.fixture(scope="module")
+def ocim(tmp_path_factory):
+    """Whole trees of the four sets, of empty files."""
+    root = tmp_path_factory.mktemp("ocim")
+    names = {
+        "oulu-npu": [
+            name
+            for users in zip(range(1, 21), [*range(21, 36), *[35] * 5], range(36, 56), strict=True)
+            for name in oulu_names(users)
+        ],
+        "casia-fasd": [
+            f"{part}_release/{who}/{video}.avi"
+            for part, people in (("train", 20), ("test", 30))
+            for who in range(1, people + 1)
+            for video in [*range(1, 9), *(f"HR_{n}" for n in range(1, 5))]
+        ],
+        "replay-attack": replay_names(
+            (part, n)
+            for part, people in (("train", range(15)), ("devel", range(20, 35)), ("test", range(40, 60)))
+            for n in people
+        ),
+        "msu-mfsd": msu_names(range(1, 36)),
+    }
+    for name, paths in names.items():
+        for path in paths:
+            (root / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / name / path).touch()
+    write(root, "msu-mfsd/train_sub_list.txt", "".join(f"{n:02}\n" for n in range(1, 16)))
+    write(root, "msu-mfsd/test_sub_list.txt", "".join(f"{n:02}\n" for n in range(16, 36)))
+    return {name: read_set(name, root / name) for name in names}
+
+
+def test_whole_sets_have_their_totals(ocim):
+    """As used in OCIM, training and test parts: live and attack clips."""
+    for name, totals in {"casia-fasd": (150, 450), "msu-mfsd": (70, 210), "oulu-npu": (720, 2880),
+                         "replay-attack": (140, 700)}.items():  # fmt: skip
+        assert not ocim[name].notes, name
+        used = [clip.label is LIVE for clip in ocim[name].clips if clip.split != "dev"]
+        assert (sum(used), len(used) - sum(used)) == totals, name
+    everyone = [{clip.subject for clip in reading.clips} for reading in ocim.values()]
+    assert [len(people) for people in everyone] == [55, 50, 50, 35]
+    assert len(set.union(*everyone)) == 190
+
+
+def test_oulu_protocols_have_the_counts_of_the_paper(ocim):
+    """Table 2 of Boulkenafet et al. 2017: live and attack videos of training, development and test."""
+    chosen = records(ocim["oulu-npu"])
+    table = {
+        "oulu-1": ((240, 960), (180, 720), (120, 480)),
+        "oulu-2": ((360, 720), (270, 540), (360, 720)),
+        "oulu-3": ((300, 1200), (225, 900), (60, 240)),
+        "oulu-4": ((200, 400), (150, 300), (20, 40)),
+    }
+    for name, counts in table.items():
+        for fold in resolve(name, chosen):
+            for part, wanted in zip((fold.train, fold.dev, fold.test), counts, strict=True):
+                live = sum(chosen[i].label is LIVE for i in part)
+                assert (live, len(part) - live) == wanted, (name, fold.name)
+            if name in ("oulu-3", "oulu-4"):
+                train, test = ({chosen[i].tags["phone"] for i in part} for part in (fold.train, fold.test))
+                assert test == {fold.name.removeprefix("phone-")}
+                assert train == set("123456") - test
+        assert len(resolve(name, chosen)) == (6 if name in ("oulu-3", "oulu-4") else 1)
+
+
+LETTERS = {"O": "oulu-npu", "C": "casia-fasd", "I": "replay-attack", "M": "msu-mfsd"}
+
+
+@pytest.mark.parametrize(
+    ("name", "folds"), [("ocim", ["OCI-M", "OMI-C", "OCM-I", "ICM-O"]), ("limited-source", ["MI-C", "MI-O"])]
+)
+def test_leaving_a_set_out_never_shows_it_before_the_test(ocim, name, folds):
+    chosen = [record for reading in ocim.values() for record in records(reading)]
+    found = resolve(name, chosen)
+    assert [fold.name for fold in found] == folds
+    for fold in found:
+        sources, target = fold.name.split("-")
+        assert set(fold.sources) == {LETTERS[letter] for letter in sources}
+        assert fold.targets == (LETTERS[target],)
+        train, dev, test = ([chosen[i] for i in part] for part in (fold.train, fold.dev, fold.test))
+        assert len(test) == sum(
+            r.domain == LETTERS[target] and r.split != "dev" for r in chosen
+        )  # all of train and test
+        assert {r.domain for r in dev} == set(fold.sources)  # every source has a say in the threshold
+        assert not {r.subject for r in dev} & {r.subject for r in train}
+        for letter in sources:
+            used, held = ({r.subject for r in part if r.domain == LETTERS[letter]} for part in (train, dev))
+            if letter in "OI":  # an official dev part, nothing carved
+                assert {r.split for r in dev if r.domain == LETTERS[letter]} == {"dev"}
+                assert len(used) == {"O": 40, "I": 35}[letter]
+            else:
+                assert (len(used), len(held)) == {"C": (41, 9), "M": (29, 6)}[letter]
+
+
+def test_leaving_any_set_out_is_ocim_for_these_four(ocim):
+    chosen = [record for reading in ocim.values() for record in records(reading)]
+    found = {fold.targets: fold for fold in resolve("loo", chosen)}
+    for fold in resolve("ocim", chosen):
+        other = found[fold.targets]
+        assert [set(part) for part in (other.train, other.dev, other.test)] == [
+            set(part) for part in (fold.train, fold.dev, fold.test)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "sets", "left_out"),
+    [
+        ("casia-cross-type", "casia-fasd", {"cut": {"cut-photo"}, "display": {"video"}, "print": {"warped-print"}}),
+        (
+            "replay-cross-type",
+            "replay-attack",
+            {
+                "video": {"mobile-video", "highdef-video"},
+                "digital-photo": {"mobile-photo", "highdef-photo"},
+                "printed-photo": {"print-photo"},
+            },
+        ),
+        (
+            "msu-cross-type",
+            "msu-mfsd",
+            {name: {name} for name in ("ipad-video", "iphone-video", "printed-photo")},
+        ),
+    ],
+)
+def test_the_attack_type_left_out_is_seen_in_the_test_only(ocim, name, sets, left_out):
+    chosen = records(ocim[sets])
+    every = {r.tags["instrument"] for r in chosen if r.label is SPOOF}
+    found = resolve(name, chosen)
+    assert {fold.name for fold in found} == set(left_out)
+    for fold in found:
+        instruments = [
+            {chosen[i].tags["instrument"] for i in part if chosen[i].label is SPOOF}
+            for part in (fold.train, fold.dev, fold.test)
+        ]
+        assert instruments == [every - left_out[fold.name]] * 2 + [left_out[fold.name]]
+
+
+def test_siw_protocols(tree):
+    kinds = [(1, 1), (2, 1), *((3, n) for n in range(1, 5))]
+    root = tree(*(f"{part}/{'live' if kind == 1 else 'spoof'}/{who:03}/{who:03}-1-{kind}-{medium}-1.mov"
+                  for part, people in (("Train", range(1, 13)), ("Test", (90, 91)))
+                  for who in people for kind, medium in kinds))  # fmt: skip
+    chosen = records(read_set("siw", root))
+    for fold in resolve("siw-2", chosen):
+        trained, tested = ({chosen[i].tags.get("instrument") for i in part} - {""} for part in (fold.train, fold.test))
+        assert tested == {fold.name}
+        assert len(trained) == 3
+        assert fold.name not in trained
+    for fold in resolve("siw-3", chosen):
+        trained, tested = ({chosen[i].attack_type for i in part} - {""} for part in (fold.train, fold.test))
+        assert (trained, tested) == ({"print", "display"} - {fold.name}, {fold.name})
+
+
+def test_intra_gives_people_of_sets_without_dev_to_it(ocim):
+    chosen = records(ocim["casia-fasd"])
+    with pytest.raises(DtdaError, match="its dev part needs live and spoof pictures"):
+        resolve("splits", chosen)
+    (fold,) = resolve("intra", chosen)
+    assert len({chosen[i].subject for i in fold.dev}) == 4
+    assert {chosen[i].split for i in (*fold.train, *fold.dev)} == {"train"}
 
 
 # your own
