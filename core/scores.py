@@ -29,7 +29,7 @@ PARTS = ("dev", "test")
 
 
 class About(BaseModel):
-    """Where scores come from. name: of the student. protocol, fold: empty where a manifest was scored.
+    """Where scores come from. name: of the student. protocol: or, in words, the split of a manifest.
 
     thresholds: of the checkpoint, used where the file has no dev rows. history: one entry per epoch with test_auc,
     test_eer (at the test data's own threshold), test_hter (at that epoch's dev threshold), all per video.
@@ -73,6 +73,16 @@ class ScoreTable:
 
     def of(self, part: str) -> ScoreTable:
         return self.where(self.part == part)
+
+    def on_domains(self, names: Sequence[str]) -> ScoreTable:
+        """All dev rows and the test rows of these domains. Raises DtdaError for one that is not there."""
+        test = self.part == "test"
+        present = sorted(set(self.domain[test].tolist()))
+        for name in names:
+            if name not in present:
+                raise DtdaError(f"the test part has no domain {name}; there are {', '.join(present)}.")
+        about = self.about.model_copy(update={"targets": list(names), "history": []})
+        return replace(self.where(~test | np.isin(self.domain, list(names))), about=about)
 
     def per_video(self) -> ScoreTable:
         """One row per video of a domain: P(live) is the mean over its scored pictures, NaN when it has none.

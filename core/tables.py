@@ -75,8 +75,8 @@ def _setting(report: Report) -> str:
 def _side_by_side(report: Report) -> str:
     row, epochs, default = report.rows[0], report.epochs, report.thresholds["default"]
     lines = [
-        ("threshold", f"{report.target_threshold:.3f}, equal errors on the test data",
-         f"{default.value:.3f}, {default.rule} on dev"),
+        ("threshold", f"{report.target_threshold:.4f}, equal errors on the test data",
+         f"{default.value:.4f}, {default.rule} on dev"),
         ("HTER", _cell(row.figures["eer"]), _cell(row.at["default"]["hter"])),
         ("AUC", _cell(row.figures["auc"]), _cell(row.figures["auc"])),
     ]  # fmt: skip
@@ -112,7 +112,7 @@ def _working_points(report: Report) -> str:
     """What the other thresholds fixed beforehand give on all test data, TPR at FPR, and non-responses."""
     row = report.rows[0]
     points = [
-        (f"{threshold.rule} ({threshold.value:.3f})", *(_cell(row.at[name][key]) for key in POINTS))
+        (f"{threshold.rule} ({threshold.value:.4f})", *(_cell(row.at[name][key]) for key in POINTS))
         for name, threshold in report.thresholds.items()
     ]
     table = _table(("threshold, from dev", "HTER", "BPCER", "APCER", "APCER max", "ACER"), points)

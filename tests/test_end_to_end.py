@@ -68,9 +68,10 @@ def test_simulate_train_evaluate_export_score(tmp_path):
     )
     _dtda("simulate", "--faces", "faces", "--out", "sim", "--live", 2, "--attack", 2, cwd=tmp_path)
     _dtda("train", "train.toml", "optim.lr=1e-3", "--out", "run", cwd=tmp_path)
-    told = _dtda("evaluate", "run/last.ckpt", "sim/manifest.csv", "--domain", "kiosk", "--out", "e.json", cwd=tmp_path)
+    told = _dtda("evaluate", "run/last.ckpt", "sim/manifest.csv", "--domain", "kiosk", "--out", "e", cwd=tmp_path)
     assert "| kiosk " in told.stdout
-    assert json.loads((tmp_path / "e.json").read_text())["rows"]["all"]["live"] > 0
+    assert json.loads((tmp_path / "e" / "report.json").read_text())["rows"][0]["live"] > 0
+    _dtda("evaluate", "e/scores.csv", cwd=tmp_path)
     told = _dtda("export", "run/last.ckpt", "-o", "new.onnx", cwd=tmp_path)
     assert "max |dp|" in told.stdout
     _dtda("sample", "--out", "clips", cwd=tmp_path)

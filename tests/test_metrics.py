@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from dtda.core import metrics
 
@@ -61,10 +61,68 @@ def test_auc_is_scikit_learns():
     assert metrics.auc(scores, live) == pytest.approx(roc_auc_score(live, scores))
 
 
-def test_bootstrap_resamples_whole_units():
-    values = np.repeat(np.arange(40.0), 5)
-    units = [f"s{int(v)}" for v in values]
-    low, high = metrics.bootstrap(lambda i: float(values[i].mean()), units, draws=400)
-    assert low < values.mean() < high
-    # 40 units of sd 11.5: the interval is about +-1.96 * 11.5 / sqrt(40) = 3.6; single samples would give 1.6
-    assert 5 < high - low < 9
+def test_a_worked_iso_example():
+    """ISO/IEC 30107-3: APCER of each instrument species on its own, the largest one reported; counted by hand at 0.6.
+
+    20 bona fide, 3 below 0.6: BPCER 3/20. Mask 10 attacks, 1 at or above: 1/10. Print 5, 2 of them (one exactly on the
+    threshold): 2/5. Replay 25, none: 0. Pooled 3/40. ACER = (0.15 + 0.4) / 2.
+    """
+    live = [0.9] * 12 + [0.6] * 5 + [0.59, 0.3, 0.0]
+    mask, prints, replay = [0.7] + [0.2] * 9, [0.6, 0.8, 0.1, 0.1, 0.599], [0.5] * 25
+    scores = np.array([*live, *mask, *prints, *replay])
+    types = [""] * 20 + ["mask"] * 10 + ["print"] * 5 + ["replay"] * 25
+    is_live = np.array([not kind for kind in types])
+    assert metrics.bpcer(scores, is_live, 0.6) == 3 / 20
+    assert metrics.apcer_by_type(scores, is_live, types, 0.6) == {"mask": 1 / 10, "print": 2 / 5, "replay": 0.0}
+    assert metrics.apcer(scores, is_live, 0.6) == 3 / 40
+    assert metrics.acer(scores, is_live, types, 0.6) == pytest.approx(0.275)
+    assert metrics.hter(scores, is_live, 0.6) == pytest.approx((3 / 20 + 3 / 40) / 2)
+
+
+def test_a_wrong_polarity_shows():
+    """With labels turned round the same scores are as bad as they were good: no figure is symmetric."""
+    assert metrics.auc(SCORES, LIVE) == pytest.approx(13 / 16)
+    assert metrics.auc(SCORES, ~LIVE) == pytest.approx(3 / 16)
+    assert metrics.eer(SCORES, ~LIVE).rate == 0.75
+    assert metrics.tpr_at_fpr(SCORES, LIVE, 0.0) == 0.75
+    assert metrics.tpr_at_fpr(SCORES, ~LIVE, 0.0) == 0.0
+
+
+def test_tpr_at_fpr_by_hand():
+    # live 0.9 0.8 0.7 0.2, attacks 0.6 0.4 0.3 0.1: above 0.6 no attack and 3 of 4 live; one attack of four buys nothing
+    assert [metrics.tpr_at_fpr(SCORES, LIVE, rate) for rate in (0.01, 0.24, 0.25, 0.75)] == [0.75, 0.75, 0.75, 1.0]
+    assert np.isnan(metrics.tpr_at_fpr(SCORES[:4], LIVE[:4], 0.1))
+    tied = np.array([0.5, 0.5, 0.5, 0.5])
+    assert metrics.tpr_at_fpr(tied, np.array([True, True, False, False]), 0.1) == 0.0
+
+
+@pytest.mark.parametrize(("rate", "attacks", "seen"), [(0.01, 99, False), (0.01, 100, True), (0.001, 1000, True)])
+def test_a_rate_needs_as_many_attacks(rate, attacks, seen):
+    assert metrics.resolvable(rate, attacks) is seen
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.booleans()), min_size=2, max_size=40))
+def test_auc_and_tpr_are_scikit_learns_with_ties(pairs):
+    scores, live = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    if live.all() or not live.any():
+        return
+    assert metrics.auc(scores, live) == pytest.approx(roc_auc_score(live, scores))
+    false_live, true_live, _ = roc_curve(live, scores)
+    expected = max(t for f, t in zip(false_live, true_live, strict=True) if f <= 0.3)
+    assert metrics.tpr_at_fpr(scores, live, 0.3) == pytest.approx(expected)
+
+
+def test_neighbouring_floats_keep_the_threshold_above_the_attack():
+    scores = np.array([0.5, np.nextafter(0.5, 0)])
+    found = metrics.eer(scores, np.array([True, False]))
+    assert found.rate == 0
+    assert metrics.hter(scores, np.array([True, False]), found.threshold) == 0
+
+
+def test_threshold_at_bpcer_takes_all_it_may():
+    scores, live = np.arange(100) / 100, np.ones(100, bool)
+    assert metrics.threshold_at_bpcer(scores, live, 0.29) == 0.29  # 0.29 * 100 is 28.999999999999996
+    assert metrics.threshold_at_bpcer(scores, live, 0.0) == 0.0
+    assert metrics.threshold_at_bpcer(scores, live, 1.0) == 0.99
+    with pytest.raises(ValueError, match="live scores"):
+        metrics.threshold_at_bpcer(scores, ~live, 0.1)

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from dtda.core.errors import DtdaError
+
+TRAINING = (
+    "torch",
+    "torchvision",
+    "tensorboard",
+    "onnx",
+    "onnxscript",
+    "sklearn",
+    "matplotlib",
+    "lightning_fabric",
+    "filelock",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def require_torch() -> None:
-    """Raises DtdaError with the install line when the training extra is missing."""
-    for name in ("torch", "torchvision", "tensorboard", "onnx", "onnxscript", "sklearn", "lightning_fabric", "filelock"):
+def require_torch(names: Sequence[str] = TRAINING) -> None:
+    """Raises DtdaError with the install line when something of the training extra is missing."""
+    for name in names:
         if importlib.util.find_spec(name) is None:
             raise DtdaError(f"training needs {name}, which is not installed; run: pip install 'dtda-demo[train]'.")
 

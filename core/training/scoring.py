@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from dtda.core import metrics
 from dtda.core.data.chips import Chips
+from dtda.core.data.manifest import Record
 from dtda.core.models.student import Student
 from dtda.core.resampling import draw, interval, separation
+from dtda.core.scores import About, ScoreTable, make_table
 from dtda.core.types import Floats, Label
 
 
@@ -40,6 +42,28 @@ def _over(
         parts.append(work(x).float().cpu().numpy())
     student.train(was_training)
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def score_table(
+    student: Student,
+    chips: Chips,
+    parts: Mapping[str, Sequence[int]],
+    lost: Iterable[tuple[str, Record]] = (),
+    about: About | None = None,
+) -> ScoreTable:
+    """Scores of the numbered chips of each part (dev, test). lost: parts and records that gave no chip, non-responses."""
+    rows, scores = [], []
+    for part, numbers in parts.items():
+        rows += [_texts(part, chips.records[number]) for number in numbers]
+        scores += score(student, chips, numbers).tolist()
+    for part, record in lost:
+        rows.append(_texts(part, record))
+        scores.append(float("nan"))
+    return make_table(rows, scores, about or About())
+
+
+def _texts(part: str, r: Record) -> tuple[str, ...]:
+    return str(r.path), r.video or str(r.path), r.domain, r.subject, r.label.value, r.attack_type, part
 
 
 def table(scores: Floats, chips: Chips, numbers: Sequence[int], threshold: float) -> dict[str, dict[str, float]]:
