@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,7 +80,6 @@ def feature_map(features: Floats, domains: Sequence[str], live: Labels, targets:
             axes.scatter(x, y, s=22, marker=marker, color=colour, edgecolors=edge, linewidths=0.5, alpha=0.8,
                          label=f"{domain} ({side}), {kind}")  # fmt: skip
     axes.set(xticks=[], yticks=[])
-    axes.set_aspect("equal", adjustable="datalim")
     axes.spines[:].set_visible(False)
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     return figure
@@ -129,14 +128,14 @@ def _lines(dev: ScoreTable, test: ScoreTable) -> list[tuple[str, Scores, Labels]
     rows = [(name, group, mask) for name, group, mask in groups(test)]
     wanted = "attack type" if any(group == "attack type" for _, group, _ in rows) else "domain and attack type"
     several = len({name for name, group, _ in rows if group == wanted}) > 1
-    chosen = [("test, all", test.p_live, test.live)]
+    chosen: list[tuple[str, Scores, Labels]] = [("test, all", test.p_live, test.live)]
     for name, group, mask in rows:
         if several and group == wanted and test.live[mask].any() and not test.live[mask].all():
             chosen.append((name, test.p_live[mask], test.live[mask]))
     return chosen + ([("dev (source)", dev.p_live, dev.live)] if len(dev) else [])
 
 
-def _style(name: str, number: int) -> dict[str, object]:
+def _style(name: str, number: int) -> dict[str, Any]:
     if name == "test, all":
         return {"color": "black", "linewidth": 2.0, "zorder": 4}
     if name == "dev (source)":
