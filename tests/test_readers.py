@@ -15,7 +15,7 @@ import pytest
 
 from dtda.core.data.manifest import Record
 from dtda.core.data.media import read_frames
-from dtda.core.data.protocols import resolve
+from dtda.core.data.protocols import read_protocols, resolve
 from dtda.core.data.readers import celeba_spoof, siw
 from dtda.core.data.readers.sets import SETS, read_set
 from dtda.core.errors import DtdaError
@@ -122,6 +122,18 @@ def test_oulu_lists_are_compared(tree):
         "OULU-NPU: Protocols/Protocol_4/Test_2.txt differs from protocol oulu-4 in 1 videos, such as 5_3_36_5; "
         "the protocol is used.",
     ]
+    (root / "Test_files/1_3_36_4.avi").unlink()
+    notes = read_set("oulu-npu", root).notes
+    assert "OULU-NPU: the protocol lists name 1 videos that are not here, such as 1_3_36_4." in notes
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense\n", b"\xff\xfe\n"])
+def test_oulu_lists_that_are_no_lists_are_told(tree, content):
+    root = tree(*oulu_names())
+    for part in ("Train", "Dev", "Test"):
+        write(root, f"Protocols/Protocol_3/{part}_1.txt", "")
+        (root / f"Protocols/Protocol_3/{part}_1.txt").write_bytes(content)
+    assert any("Protocol_3" in note for note in read_set("oulu-npu", root).notes)
 
 
 def test_oulu_partial_copies_and_strangers_are_told(tree):
@@ -591,6 +603,12 @@ def test_every_set_refuses_a_folder_that_is_not_there(tmp_path):
             read_set(name, tmp_path / "nowhere")
     with pytest.raises(DtdaError, match="oulu: not a known data set; name oulu-npu"):
         read_set("oulu", tmp_path)
+
+
+def test_the_document_names_every_set_and_protocol():
+    text = (Path(__file__).parent.parent / "docs" / "datasets.md").read_text("utf-8")
+    missing = [name for name in (*SETS, *read_protocols()) if f"`{name}`" not in text]
+    assert not missing
 
 
 @pytest.mark.skipif("DTDA_DATA" not in os.environ, reason="DTDA_DATA names no real copy")

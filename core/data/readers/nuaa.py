@@ -23,7 +23,7 @@ def read(root: Path) -> Reading:
     for name, label in (("client", Label.LIVE), ("imposter", Label.SPOOF)):
         folder = need_folder(TITLE, raw, f"{name.capitalize()}Raw")
         for split in ("train", "test"):
-            for line in need_file(TITLE, raw, f"{name}_{split}_raw.txt").read_text("utf-8").splitlines():
+            for line in need_file(TITLE, raw, f"{name}_{split}_raw.txt").read_text("utf-8", "replace").splitlines():
                 if line.strip():
                     path = folder / line.strip().replace("\\", "/")
                     clips.append(_clip(root, path, label, split))

@@ -55,6 +55,7 @@ def _disagreements(root: Path, clips: Sequence[Clip]) -> Iterator[str]:
         Record(c.path, c.label, c.attack_type, c.domain, c.subject, c.split, None, c.video, c.tags) for c in clips
     ]
     stems = {record.path.stem for record in records}
+    absent: set[str] = set()
     for number in (1, 2, 3, 4):
         folder = root / "Protocols" / f"Protocol_{number}"
         for suffix in ("", *(f"_{fold}" for fold in range(1, 7))):
@@ -64,10 +65,11 @@ def _disagreements(root: Path, clips: Sequence[Clip]) -> Iterator[str]:
             official = {}
             for part, path in lists.items():
                 official[part], wrong = _listed(path)
+                absent |= official[part] - stems
                 if wrong:
                     yield f"{TITLE}: {below(path, root)} calls {wrong} by the other label than its name does."
             phones = {stem[0] for stem in official["test"]}
-            fold = f"phone-{min(phones)}" if number > 2 else f"oulu-{number}"
+            fold = f"phone-{min(phones, default='')}" if number > 2 else f"oulu-{number}"
             try:
                 (ours,) = resolve(f"oulu-{number}", records, fold)
             except DtdaError as error:
@@ -81,11 +83,15 @@ def _disagreements(root: Path, clips: Sequence[Clip]) -> Iterator[str]:
                         f"{TITLE}: {below(path, root)} differs from protocol oulu-{number} in {len(odd)} videos, "
                         f"such as {odd[0]}; the protocol is used."
                     )
+    if absent:
+        yield f"{TITLE}: the protocol lists name {len(absent)} videos that are not here, such as {min(absent)}."
 
 
 def _listed(path: Path) -> tuple[set[str], str]:
     """Videos of a list, and the first whose label (+1 live, -1 or -2 attack) is not that of its name, or ""."""
-    rows = [line.replace(" ", "").split(",") for line in path.read_text("utf-8").splitlines() if line.strip()]
+    rows = [
+        line.replace(" ", "").split(",") for line in path.read_text("utf-8", "replace").splitlines() if line.strip()
+    ]
     pairs = [(row[0], row[-1]) for row in rows]
     wrong = next((stem for sign, stem in pairs if sign.startswith("-") == stem.endswith("_1")), "")
     return {stem for _, stem in pairs}, wrong
