@@ -99,6 +99,7 @@ def _session(file: Path, data: bytes, threads: int, provider: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # a freed graph that does not run is said by _agrees
     options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning takes the trainer's cores
     wanted = PROVIDERS[provider]
     session = None
     if wanted in onnxruntime.get_available_providers():
