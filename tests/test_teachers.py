@@ -161,6 +161,15 @@ def test_a_teachers_crop_of_the_chip_is_the_alignment_of_the_frame(portrait, siz
         assert off["bgr"] > 2 * off["same"]
 
 
+def test_half_precision_training_moves_no_crop(portrait):
+    teacher = Teacher(_Seen(), arcface_frame(112), 0.5, 0.5)
+    x, points = _chip(portrait, POINTS, CropRule(256, 2.5))
+    expected = teacher.crop(x, points)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(teacher.crop(x, points), expected)
+        torch.testing.assert_close(teacher(x, points), expected.flatten(1))
+
+
 def test_a_mirrored_chip_with_swapped_points_gives_the_mirrored_crop(portrait):
     x, points = _chip(portrait, POINTS, CropRule(128, 2.5))
     mirrored = points[:, [1, 0, 2, 4, 3]].clone()

@@ -51,7 +51,8 @@ class Teacher(nn.Module):
         """What the trunk sees, float [B, 3, size, size]; arguments as in `forward`."""
         # A crop is at most about half of its chip's side. Where it is finer than the frame, the samples are too.
         fineness = max(1, round(x.shape[3] / (2 * self.frame.size)))
-        face = (cut(x.detach().float(), points, self.frame, fineness) - self.mean) / self.std
+        with torch.autocast(x.device.type, enabled=False):  # in half precision a place would be off by a pixel
+            face = (cut(x.detach().float(), points.float(), self.frame, fineness) - self.mean) / self.std
         return face.flip(1) if self.bgr else face
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ killed run resumes to the bit. The discriminator is written in the official layo
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import time
@@ -228,27 +229,29 @@ def write_sheet(path: Path, generator: Generator, faces: AttributeFaces) -> None
 @torch.no_grad()
 def attribute_figures(
     discriminator: Discriminator, faces: AttributeFaces, numbers: tuple[int, ...]
-) -> dict[str, dict[str, float]]:
-    """By attribute: faces with and without it, and the mean of the two shares that the attribute head gets right."""
+) -> dict[str, dict[str, float | None]]:
+    """By attribute: faces with and without it, and the mean of the two shares that the attribute head gets right, None
+    without faces of both."""
     if not numbers:
         return {}
     device = next(discriminator.parameters()).device
     batches = torch.tensor(numbers).split(64)
     logits = torch.cat([discriminator((faces.images[b].float() / 127.5 - 1).to(device))[1].cpu() for b in batches])
-    figures = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for column, name in enumerate(faces.names):
-        labels = faces.labels[list(numbers), column]
-        right = [float(((logits[:, column] > 0) == bool(value))[labels == value].float().mean()) for value in (1, 0)]
-        figures[name] = {"with": int((labels == 1).sum()), "without": int((labels == 0).sum()),
-                         "balanced_accuracy": sum(right) / 2}  # fmt: skip
+        labels, said = faces.labels[list(numbers), column], logits[:, column]
+        having, lacking = said[labels == 1], said[labels == 0]
+        both = len(having) > 0 and len(lacking) > 0
+        accuracy = float(((having > 0).float().mean() + (lacking <= 0).float().mean()) / 2) if both else None
+        figures[name] = {"with": len(having), "without": len(lacking), "balanced_accuracy": accuracy}
     return figures
 
 
 def save_weights(path: Path, module: nn.Module) -> Path:
     """A bare state dict, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    torch.save({name: value.cpu() for name, value in module.state_dict().items()}, temporary)
-    temporary.replace(path)
+    data = io.BytesIO()
+    torch.save({name: value.cpu() for name, value in module.state_dict().items()}, data)
+    write_atomic(path, data.getvalue())
     return path
 
 
