@@ -45,7 +45,7 @@ def test_a_cut_out_gives_the_chips_of_the_whole_frame(shape, centre, size, roll,
 
 
 def test_jittered_crops_of_the_largest_margin_lie_in_the_cut_out():
-    frame, points = (2000, 2000), TEMPLATE * 0.5 + 970
+    frame, points = (2400, 2400), TEMPLATE * 0.5 + 1170
     x1, y1, x2, y2 = region(points, frame)
     assert min(x1, y1, frame[1] - x2, frame[0] - y2) > 300  # by its own reach, not by the frame's borders
     rng = np.random.default_rng(0)
@@ -61,12 +61,20 @@ def test_jittered_crops_of_the_largest_margin_lie_in_the_cut_out():
 
 def test_a_small_face_gives_a_small_cut_out():
     frame = np.zeros((1080, 1920, 3), np.uint8)
-    part, moved = cut_out(frame, TEMPLATE + 700)
-    assert max(part.shape[:2]) < 850
-    assert part.shape[0] > 448
-    np.testing.assert_allclose(moved - moved[0], TEMPLATE - TEMPLATE[0], atol=0.02)
+    part, moved = cut_out(frame, TEMPLATE * 0.9 + 480)
+    assert 6 * 100 < part.shape[0] < 1080
+    assert 6 * 100 < part.shape[1] < 1200
+    np.testing.assert_allclose(moved - moved[0], 0.9 * (TEMPLATE - TEMPLATE[0]), atol=0.02)
 
 
 def test_points_in_one_place_are_refused():
     with pytest.raises(ValueError, match="coincide"):
         cut_out(np.zeros((50, 50, 3), np.uint8), np.full((5, 2), 20, np.float32))
+
+
+def test_no_configuration_asks_for_more():
+    from dtda.core.training.config import DataPart
+
+    assert DataPart(manifests=["m.csv"], margin=MARGIN).margin == MARGIN
+    with pytest.raises(ValueError, match="margin"):
+        DataPart(manifests=["m.csv"], margin=MARGIN + 0.01)

@@ -139,6 +139,16 @@ def test_other_options_and_other_folders_are_refused(folder, tmp_path):
         prepare(reading, folder, plan())
 
 
+def test_a_stamp_of_another_version_or_none_at_all_is_told(folder, tmp_path):
+    out = tmp_path / "out"
+    reading = {"generic:desk": read_set("generic:desk", folder)}
+    prepare(reading, out, plan())
+    for text, words in (('{"format": 0}', "another version"), ("x", "is damaged"), ("[1]", "is damaged")):
+        (out / "prepare.json").write_text(text)
+        with pytest.raises(DtdaError, match=words):
+            prepare(reading, out, plan())
+
+
 def test_a_set_without_a_face_is_refused_with_the_first_reason(folder, tmp_path):
     with pytest.raises(
         DtdaError, match=r"none of the 5 clips gave a face; the first: .*3\.mp4: no face found in 2 frames"
@@ -284,6 +294,8 @@ def test_the_command_prepares_and_cuts_chips(data, tmp_path, capsys):
         (["oulu-npu"], "oulu-npu: write SET=DIR"),
         (["generic:a=x", "generic:a=y"], "generic:a is named twice"),
         (["mars=x"], "mars: not a known data set"),
+        (["generic:../a=x"], "the name of a set is letters"),
+        (["generic:chips=x"], "and not chips"),
         (["nuaa=nowhere"], "nowhere: no such folder"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 from dtda.core.preprocess import TEMPLATE, TEMPLATE_SIDE, similarity
 from dtda.core.types import Floats, Image
 
-MARGIN = 4.0  # largest crop margin served
+MARGIN = 6.0  # largest crop margin a training configuration takes
 # Bounds, about 4.5 sigma, on what `chips.jittered` does to the crop: size, roll in degrees, centre in eye distances.
 GROWTH, ROLL, SHIFT = 1.2, 16.0, 0.5
 EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))

@@ -52,12 +52,13 @@ def _filmed(path: Path, count: int) -> Iterator[tuple[int, Image]]:
     capture = _open(path)
     try:
         for index in range(wanted[-1] + 1 if wanted else 0):
-            if not capture.grab():
-                raise DtdaError(f"{path}: frame {index} could be decoded once, but not again; copy the video again.")
-            if index in wanted:
-                ok, bgr = capture.retrieve()
-                if ok:
+            found = capture.grab()
+            if found and index in wanted:
+                found, bgr = capture.retrieve()
+                if found:
                     yield index, np.asarray(bgr, np.uint8)
+            if not found:
+                raise DtdaError(f"{path}: its frame {index} cannot be decoded; copy the video again.")
     except cv2.error as error:
         raise DtdaError(f"{path}: cannot be decoded (damaged); copy the video again.") from error
     finally:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from dtda.core.data.crew import mapped
-from dtda.core.data.cutout import cut_out
+from dtda.core.data.cutout import MARGIN, cut_out
 from dtda.core.data.manifest import Record, read_manifest, write_manifest
 from dtda.core.data.media import read_frames
 from dtda.core.data.readers.clip import Clip, Reading
@@ -93,9 +93,14 @@ def folder_of(name: str) -> str:
 
 def _claim(out: Path, plan: Plan) -> None:
     stamp = out / "prepare.json"
-    options = {"format": FORMAT, "frames": plan.frames, "detector": plan.detector}
+    options = {"format": FORMAT, "frames": plan.frames, "detector": plan.detector, "margin": MARGIN}
     if stamp.is_file():
-        there = json.loads(stamp.read_text("utf-8"))
+        try:
+            there = dict(json.loads(stamp.read_text("utf-8")))
+        except (ValueError, TypeError) as error:
+            raise DtdaError(f"{stamp}: is damaged; name another folder.") from error
+        if there.get("format") != FORMAT or there.get("margin") != MARGIN:
+            raise DtdaError(f"{out}: was prepared by another version of this program; name another folder.")
         if there != options:
             raise DtdaError(
                 f"{out}: holds pictures made with --frames {there.get('frames')} and {there.get('detector')}, not "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 from dtda.core.data.readers.clip import Reading, shortfalls
@@ -30,6 +31,8 @@ def read_set(name: str, root: Path) -> Reading:
     """
     kind, _, domain = name.partition(":")
     if kind == GENERIC and domain:
+        if not re.fullmatch(r"[A-Za-z0-9][\w-]*", domain) or domain == "chips":
+            raise DtdaError(f"{name}: the name of a set is letters, digits, _ and -, and not chips.")
         from dtda.core.data.readers import generic
 
         reading = generic.read(root, domain)
