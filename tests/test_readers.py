@@ -17,6 +17,7 @@ from dtda.core.data.manifest import Record
 from dtda.core.data.media import read_frames
 from dtda.core.data.protocols import read_protocols, resolve
 from dtda.core.data.readers import celeba_spoof, siw
+from dtda.core.data.readers.clip import ATTACK_TYPES
 from dtda.core.data.readers.sets import SETS, read_set
 from dtda.core.errors import DtdaError
 from dtda.core.types import Label
@@ -415,6 +416,7 @@ def test_whole_sets_have_their_totals(ocim):
         assert not ocim[name].notes, name
         used = [clip.label is LIVE for clip in ocim[name].clips if clip.split != "dev"]
         assert (sum(used), len(used) - sum(used)) == totals, name
+        assert {clip.attack_type for clip in ocim[name].clips} <= {"", *ATTACK_TYPES}
     everyone = [{clip.subject for clip in reading.clips} for reading in ocim.values()]
     assert [len(people) for people in everyone] == [55, 50, 50, 35]
     assert len(set.union(*everyone)) == 190
