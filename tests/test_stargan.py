@@ -254,6 +254,16 @@ def test_a_killed_run_resumes_to_the_same_weights(faces, tmp_path):
     assert not torch.equal(changed["main.0.weight"], whole["main.0.weight"])
 
 
+def test_every_step_sees_other_faces(faces, tmp_path, monkeypatch):
+    seen = []
+    draw = teacher.draw
+    monkeypatch.setattr(teacher, "draw", lambda *arguments: seen.append(draw(*arguments)) or seen[-1])
+    _train(faces, tmp_path / "run", steps=3)
+    assert len(seen) == 3
+    assert not torch.equal(seen[0][0], seen[1][0])
+    assert not torch.equal(seen[1][0], seen[2][0])
+
+
 def test_a_finished_run_leaves_a_teacher_a_sheet_and_figures(faces, tmp_path):
     path = _train(faces, tmp_path / "run", sheet_steps=4)
     assert path == tmp_path / "run" / "discriminator.pth"

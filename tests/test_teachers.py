@@ -348,7 +348,10 @@ def test_onnx_options_reach_the_picture(tmp_path):
     plain = open_teacher("onnx", path, size=24)
     x, points = torch.rand(1, 3, 40, 40), torch.from_numpy(TEMPLATE)[None] * 40 / 112
     assert plain.crop(x, points).shape == (1, 3, 24, 24)
+    red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 40, 40)
+    assert plain.crop(red, points)[0, :, 9, 9].argmax() == 0
     swapped = open_teacher("onnx", path, size=24, order="bgr")
+    assert swapped.crop(red, points)[0, :, 9, 9].argmax() == 2
     torch.testing.assert_close(swapped.crop(x, points), plain.crop(x, points).flip(1))
     scaled = open_teacher("onnx", path, size=24, mean=0.0, std=1.0)
     torch.testing.assert_close(scaled.crop(x, points), plain.crop(x, points) * 128 / 255 + 127 / 255)
