@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other on a busy machine
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,8 +15,10 @@ import numpy as np
 import pytest
 
 import dtda.app.sources  # noqa: F401  as in the app: it quiets FFmpeg, which is possible only before its first use
+from dtda.core.data.manifest import Record, write_manifest
+from dtda.core.preprocess import TEMPLATE
 from dtda.core.sidecar import Sidecar, Threshold, sha256, write_sidecar
-from dtda.core.types import Image
+from dtda.core.types import Image, Label
 
 hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("steady")
@@ -115,3 +121,31 @@ def clip(astronaut: Image, write_clip: Callable[..., Path], tmp_path: Path) -> P
     """A 1 s video of the astronaut drifting to the right, 15 frames at 15 fps, 640x480."""
     drift = [np.roll(astronaut, 3 * i, axis=1) for i in range(15)]
     return write_clip(tmp_path / "drift.mp4", drift)
+
+
+def _texture(live: bool, rng: np.random.Generator) -> Image:
+    """Smooth for live, with a fine chequer for spoof; brightness says nothing."""
+    coarse = rng.uniform(60, 190, (6, 6, 3)).astype(np.float32)
+    picture = cv2.resize(coarse, (160, 160), interpolation=cv2.INTER_CUBIC)
+    if not live:
+        y, x = np.mgrid[:160, :160] // 6
+        picture += (30 * ((x + y) % 2) - 15)[..., None]
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """manifest.csv of 144 small pictures of domains a, b, c that a network can learn to tell apart in seconds."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    records = []
+    for number in range(144):
+        live, domain = number % 2 == 0, ("a", "b", "c")[number % 3]
+        split = ("train", "train", "dev", "test")[number // 6 % 4]
+        path = folder / f"{number}.png"
+        cv2.imwrite(str(path), _texture(live, rng))
+        label, kind = (Label.LIVE, "") if live else (Label.SPOOF, "print")
+        points = (TEMPLATE * 0.6 + 45).astype(np.float32)
+        records.append(Record(path, label, kind, domain, f"s{number}", split, points))
+    write_manifest(folder / "manifest.csv", records)
+    return folder / "manifest.csv"

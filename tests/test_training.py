@@ -1,6 +1,5 @@
 """The training loop on small pictures that differ in texture: learning, resuming, refusing."""
 
-import csv
 import math
 
 import cv2
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from dtda.core.data.chips import cut_chips, jittered
-from dtda.core.data.manifest import POINTS, read_manifest
+from dtda.core.data.manifest import read_manifest
 from dtda.core.errors import DtdaError
 from dtda.core.export import PARITY, export
 from dtda.core.models.student import build_student
@@ -22,35 +21,8 @@ from dtda.core.training.samples import Place, Samples, flipped
 SIZE = 32
 
 
-def _picture(live, rng):
-    """Smooth for live, with a fine chequer for spoof; brightness says nothing."""
-    coarse = rng.uniform(60, 190, (6, 6, 3)).astype(np.float32)
-    picture = cv2.resize(coarse, (160, 160), interpolation=cv2.INTER_CUBIC)
-    if not live:
-        y, x = np.mgrid[:160, :160] // 6
-        picture += (30 * ((x + y) % 2) - 15)[..., None]
-    return np.clip(picture, 0, 255).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    points = (TEMPLATE * 0.6 + 45).ravel().tolist()
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "attack_type", "domain", "subject", "split", *POINTS])
-        for number in range(144):
-            live, domain = number % 2 == 0, ("a", "b", "c")[number % 3]
-            split = ("train", "train", "dev", "test")[number // 6 % 4]
-            cv2.imwrite(str(folder / f"{number}.png"), _picture(live, rng))
-            kind = "" if live else "print"
-            writer.writerow([f"{number}.png", "live" if live else "spoof", kind, domain, f"s{number}", split, *points])
-    return folder / "manifest.csv"
-
-
 @pytest.fixture
-def config(manifest, tmp_path):
+def config(textures, tmp_path):
     path = tmp_path / "train.toml"
     path.write_text(
         f"""
@@ -59,7 +31,7 @@ def config(manifest, tmp_path):
         threads = 1
         dropout = 0.1
         [data]
-        manifests = ["{manifest}"]
+        manifests = ["{textures}"]
         size = {SIZE}
         margin = 1.3
         crops = 2
@@ -159,12 +131,12 @@ def test_nan_stops_with_a_sentence_and_keeps_the_last_checkpoint(config, tmp_pat
     assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
 
 
-def test_unusable_data_is_named(config, manifest, tmp_path):
+def test_unusable_data_is_named(config, textures, tmp_path):
     wrong = config.model_copy(update={"data": config.data.model_copy(update={"fold": "mars"})})
     with pytest.raises(DtdaError, match="protocol sim-loo has no fold mars; there are a, b, c"):
         _train(wrong, tmp_path / "x")
-    rows = [line for line in manifest.read_text().splitlines() if ",spoof," not in line or ",train," not in line]
-    one_class = manifest.with_name("live_only.csv")
+    rows = [line for line in textures.read_text().splitlines() if ",spoof," not in line or ",train," not in line]
+    one_class = textures.with_name("live_only.csv")
     one_class.write_text("\n".join(rows) + "\n")
     wrong = config.model_copy(update={"data": config.data.model_copy(update={"manifests": [one_class]})})
     with pytest.raises(DtdaError, match="its train part needs live and spoof pictures; it has only live"):
@@ -237,8 +209,8 @@ def test_a_mirrored_chip_keeps_its_points_on_the_face():
     np.testing.assert_array_equal(flipped(*flipped(chip, points))[1], points)
 
 
-def test_chips_are_the_live_crop_and_cached(manifest, tmp_path):
-    records = read_manifest(manifest)[:6]
+def test_chips_are_the_live_crop_and_cached(textures, tmp_path):
+    records = read_manifest(textures)[:6]
     rule = CropRule(SIZE, 1.3)
     chips = cut_chips(records, rule, 3, tmp_path)
     expected = crop(cv2.imread(str(records[0].path)), records[0].points, rule)
@@ -250,10 +222,10 @@ def test_chips_are_the_live_crop_and_cached(manifest, tmp_path):
     assert cut_chips(records, CropRule(SIZE, 1.4), 3, tmp_path).place != chips.place
 
 
-def test_pictures_that_cannot_be_used_are_listed(manifest, tmp_path):
+def test_pictures_that_cannot_be_used_are_listed(textures, tmp_path):
     from dataclasses import replace
 
-    good, bare = read_manifest(manifest)[:2]
+    good, bare = read_manifest(textures)[:2]
     missing = replace(good, path=tmp_path / "gone.png")
     chips = cut_chips([good, missing, replace(bare, points=None)], CropRule(SIZE, 1.3), 1, tmp_path, lambda bgr: [])
     assert chips.records == (good,)
@@ -297,9 +269,9 @@ def test_wrong_manifest_lines_are_named(tmp_path, line, words):
     assert len(read_manifest(path)) == 1
 
 
-def test_overrides_are_typed(manifest, tmp_path):
+def test_overrides_are_typed(textures, tmp_path):
     path = tmp_path / "c.toml"
-    path.write_text(f'[data]\nmanifests = ["{manifest}"]\n')
+    path.write_text(f'[data]\nmanifests = ["{textures}"]\n')
     config = read_config(path, ["optim.lr=1e-4", "name=other", "data.fold=c"])
     assert (config.optim.lr, config.name, config.data.fold) == (1e-4, "other", "c")
     for override, words in (

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config, args.overrides)
     out = args.out or Path("runs") / config.name
     for manifest in config.data.manifests:  # what is cheap to see is said before torch is imported
-        require_file(manifest, "make one with `dtda simulate`")
+        require_file(manifest, "make one with `dtda simulate` or `dtda prepare`")
     if args.resume:
         require_file(out / "last.ckpt", "leave --resume out to start a run")
     require_torch()
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from dtda.core.training.loop import train
 
     path = train(config, out, args.resume, detector)
-    print(f"trained: {path}; next: dtda evaluate {path} MANIFEST, dtda export {path} -o student.onnx")
+    print(f"trained: {path}; next: dtda evaluate {path}, dtda export {path} -o student.onnx")
     return 0
 
 

@@ -47,7 +47,7 @@ def read_manifest(path: Path) -> list[Record]:
     Paths are relative to the CSV. Raises DtdaError naming the first wrong line.
     """
     if not path.is_file():
-        raise DtdaError(f"{path}: no such manifest; make one with `dtda simulate`.")
+        raise DtdaError(f"{path}: no such manifest; make one with `dtda simulate` or `dtda prepare`.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

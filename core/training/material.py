@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +53,7 @@ def load_chips(data: DataPart, make_detector: Callable[[], Detect]) -> Chips:
     with tqdm(total=len(records), desc="chips", unit="picture", disable=None) as bar:
         chips = cut_chips(records, rule, data.crops, folder, detect, bar.update)
     for sentence in chips.skipped:
-        tqdm.write(f"skipped: {sentence}")
+        tqdm.write(f"skipped: {sentence}", file=sys.stderr)
     return chips
 
 

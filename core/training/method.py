@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,7 @@ from dtda.core.training.config import TeacherPart, TrainConfig
 TeacherCall = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """x: float [B, 3, S, S] RGB in [0, 1]. live: float [B], 1 bona fide. domain: int64 [B]. weight: float [B], mean 1 over
     the global batch. points: float [B, 5, 2] chip pixels."""
 

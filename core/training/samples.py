@@ -157,5 +157,5 @@ def _collate(items: list[Item]) -> Batch:
 
 def ready(batch: Batch, device: torch.device) -> Batch:
     """A collated batch on the device, pictures as float [B, 3, S, S] in [0, 1]."""
-    x, *rest = (tensor.to(device, non_blocking=True) for tensor in vars(batch).values())
+    x, *rest = (tensor.to(device, non_blocking=True) for tensor in batch)
     return Batch(x.to(memory_format=torch.channels_last).float().div_(255), *rest)
