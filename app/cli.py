@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train a student from a configuration file",
     "train-teacher": "pre-train a generative teacher on faces labelled with attributes",
     "ablate": "compare ERM, DAT, DAA and DTDA over a protocol and several seeds",
+    "bench-train": "pictures per second of every term of the training method, and of the loader",
     "evaluate": "evaluate a checkpoint on a protocol",
     "export": "turn a checkpoint into an ONNX student with its sidecar",
     "bench": "median milliseconds of every stage of the live pipeline",

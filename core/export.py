@@ -24,14 +24,17 @@ PARITY = 1e-4  # largest |difference of P(live)| between torch and onnxruntime i
 
 
 class Deployed(nn.Module):
-    """uint8 [N, 3, S, S] RGB -> float32 [N] P(live): what the engine runs."""
+    """uint8 [N, 3, S, S] RGB -> float32 [N] P(live), and with a cue map float32 [N, h, w] in [0, 1]: what the engine
+    runs."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.student = student
 
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.sigmoid(self.student(image.float() / 255))
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = self.student.feature_map(image.float() / 255)
+        p_live = torch.sigmoid(self.student.classify(maps.mean((2, 3))))
+        return (p_live,) if self.student.cue_head is None else (p_live, torch.sigmoid(self.student.cues(maps)))
 
 
 def export(path: Path, out: Path, chips: Image, training_data: str, licence: str, notes: Sequence[str] = ()) -> float:
@@ -80,7 +83,7 @@ def export(path: Path, out: Path, chips: Image, training_data: str, licence: str
     return difference
 
 
-def _write(model: nn.Module, size: int, path: Path) -> None:
+def _write(model: Deployed, size: int, path: Path) -> None:
     """One self-contained file, batch dynamic."""
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -91,7 +94,7 @@ def _write(model: nn.Module, size: int, path: Path) -> None:
             (example,),
             path,
             input_names=["image"],
-            output_names=["p_live"],
+            output_names=["p_live"] if model.student.cue_head is None else ["p_live", "cue_map"],
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -100,14 +103,18 @@ def _write(model: nn.Module, size: int, path: Path) -> None:
         )
 
 
-def _parity(model: nn.Module, path: Path, chips: Image) -> float:
+def _parity(model: Deployed, path: Path, chips: Image) -> float:
+    """Largest difference over all outputs, in a batch and for a single picture."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, as in dtda.engines
     import onnxruntime
 
     planes = np.ascontiguousarray(chips.transpose(0, 3, 1, 2))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = session.run(["p_live"], {"image": planes})[0]
     with torch.no_grad():
-        expected = model(torch.from_numpy(planes)).numpy()
-    single = session.run(["p_live"], {"image": planes[:1]})[0]
-    return float(max(np.abs(found - expected).max(), np.abs(single - expected[:1]).max()))
+        expected = [output.numpy() for output in model(torch.from_numpy(planes))]
+    differences = [
+        np.abs(found - wanted[: len(found)]).max()
+        for images in (planes, planes[:1])
+        for found, wanted in zip(session.run(None, {"image": images}), expected, strict=True)
+    ]
+    return float(max(differences))

@@ -104,9 +104,13 @@ class OrtEngine:
 
 
 def _check_graph(path: Path, session: onnxruntime.InferenceSession, size: int) -> None:
-    """Raises DtdaError unless the graph is `image` uint8 [N, 3, size, size] -> `p_live` float32 [N]."""
+    """Raises DtdaError unless the graph is `image` uint8 [N, 3, size, size] -> `p_live` float32 [N].
+
+    A student trained with a cue map also gives `cue_map`, which is not asked for.
+    """
+    outputs = [node for node in session.get_outputs() if node.name != "cue_map"]
     problem = _mismatch("input", session.get_inputs(), "image", "tensor(uint8)", [3, size, size])
-    problem = problem or _mismatch("output", session.get_outputs(), "p_live", "tensor(float)", [])
+    problem = problem or _mismatch("output", outputs, "p_live", "tensor(float)", [])
     if problem:
         raise DtdaError(f"{path} is not a student of this program: {problem}; export it with `dtda export`.")
 

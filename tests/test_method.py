@@ -109,7 +109,7 @@ def test_dat_pushes_the_student_against_the_discriminator_by_lambda():
     total, parts = module(data, None, {}, 0.25)
     live = classification(module.student(data.x), data, made.optim.smoothing)
     domain = nn.functional.cross_entropy(module.discriminator(module.student.features(data.x)), data.domain)
-    assert float(total) == pytest.approx(float(live + domain), rel=1e-5)
+    assert float(total.detach()) == pytest.approx(float((live + domain).detach()), rel=1e-5)
     assert float(parts["domain"]) == pytest.approx(float(domain), rel=1e-5)
     mine = gradients(total)
     alone = torch.autograd.grad(live, [*module.student.trunk.parameters()], retain_graph=True)
@@ -160,6 +160,24 @@ def test_teachers_see_the_attacked_pictures_and_stay_as_they_are():
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert module.adapters["perceptual"].weight.grad.abs().sum() > 0
     assert not any(name.startswith("teachers") for name in module.state_dict())
+
+
+def test_a_teacher_is_imitated_around_its_mean():
+    made = config("none", [("generative", 1.0, "cosine")])
+    module = method(made, {"generative": (lambda x, points: x.mean((2, 3)) + 100, 3)})
+    first, second = batch(), batch()._replace(x=batch().x * 0.5)
+    means = [data.x.mean((2, 3)).mean(0) + 100 for data in (first, second)]
+    found = module.known(first, None)["generative"]
+    torch.testing.assert_close(found, first.x.mean((2, 3)) + 100 - means[0])
+    found = module.known(second, None)["generative"]
+    torch.testing.assert_close(found, second.x.mean((2, 3)) + 100 - (means[0] + means[1]) / 2)
+    assert any(name == "centres.generative.mean" for name in module.state_dict())
+    module.eval()
+    module.known(first, None)
+    torch.testing.assert_close(module.centres["generative"].mean, (means[0] + means[1]) / 2)
+    plain = made.teachers["generative"].model_copy(update={"centre": False})
+    module = method(made.model_copy(update={"teachers": {"generative": plain}}), {"generative": (Imitated(), 7)})
+    assert not torch.allclose(module.known(first, None)["generative"].mean(0), torch.zeros(7), atol=1e-3)
 
 
 def test_erm_is_classification_alone():

@@ -15,7 +15,7 @@ from dtda.core.models.student import build_student
 from dtda.core.preprocess import TEMPLATE, CropRule, crop
 from dtda.core.sidecar import read_sidecar
 from dtda.core.training import checkpoint, loop, material, method
-from dtda.core.training.config import read_config
+from dtda.core.training.config import AttackPart, DomainPart, TeacherPart, read_config
 from dtda.core.training.samples import Place, Samples, flipped
 
 SIZE = 32
@@ -157,6 +157,57 @@ def test_an_unfinished_run_is_not_exported(config, tmp_path):
     with pytest.raises(DtdaError, match="has not finished"):
         export(path, tmp_path / "s.onnx", np.zeros((1, SIZE, SIZE, 3), np.uint8), "", "")
     assert not (tmp_path / "s.onnx").exists()
+
+
+def test_a_cue_map_is_exported_and_the_live_engine_runs_beside_it(config, tmp_path):
+    import onnxruntime
+
+    from dtda.engines.registry import open_engine
+
+    config = config.model_copy(update={"cue_map": 0.5})
+    path = _train(config, tmp_path / "run")
+    chips = np.asarray(material.load_chips(config.data, _no_detector).images[:4, 0])
+    out = tmp_path / "student.onnx"
+    assert export(path, out, chips, "chequers", "Apache-2.0") < PARITY
+    planes = chips.transpose(0, 3, 1, 2).copy()
+    p_live, cues = onnxruntime.InferenceSession(out).run(["p_live", "cue_map"], {"image": planes})
+    trained = checkpoint.load_student(path).student
+    with torch.no_grad():
+        expected = torch.sigmoid(trained.cues(trained.feature_map(torch.from_numpy(planes).float() / 255)))
+    np.testing.assert_allclose(cues, expected.numpy(), atol=PARITY)
+    engine = open_engine(out)
+    np.testing.assert_allclose(engine.infer(chips), p_live, atol=1e-6)
+    engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adversary", ["dat", "daa"])
+def test_every_method_resumes_to_the_same_weights(config, adversary, tmp_path):
+    """As ERM above, with discriminator, a teacher's adapter, its own attack noise, and SGD in steps."""
+    import torch as saved
+
+    from dtda.core.models.stargan import Discriminator
+
+    teacher = tmp_path / "discriminator.pth"
+    torch.manual_seed(3)
+    saved.save(Discriminator(32, 8, 2, 4).state_dict(), teacher)
+    attack = AttackPart(start="noise", steps=2)
+    config = config.model_copy(
+        update={
+            "domain": DomainPart(adversary=adversary, attack=attack),
+            "teachers": {"generative": TeacherPart(kind="stargan", file=teacher)},
+            "optim": config.optim.model_copy(update={"optimizer": "sgd", "lr": 0.01, "schedule": "step"}),
+        }
+    )
+    whole = checkpoint.load(_train(config, tmp_path / "whole"))
+    _train(config, tmp_path / "cut", stop_after=3)
+    resumed = checkpoint.load(_train(config, tmp_path / "cut", resume=True))
+    for key in ("student", "ema", "parts"):
+        assert whole[key]
+        for name, value in whole[key].items():
+            assert torch.equal(value, resumed[key][name]), name
+    assert whole["history"] == resumed["history"]
+    assert {"domain_accuracy", "generative"} <= set(whole["history"][0])
 
 
 def test_checkpoints_of_other_kinds_are_refused(config, tmp_path):

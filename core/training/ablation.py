@@ -113,8 +113,9 @@ def do(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
         raise DtdaError(f"{job.out}: holds a run of another configuration; name another --out.")
     if job.scores.is_file():
         return read_scores(job.scores)
-    from dtda.core.training import checkpoint, results
+    from dtda.core.training import checkpoint
     from dtda.core.training.loop import train
+    from dtda.core.training.scoring import score_table
 
     write_atomic(stamp, text.encode())
     made = _material(job.config.data.model_dump_json(), make_detector)
@@ -130,7 +131,8 @@ def do(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
         thresholds=trained.state["thresholds"],
         history=[{k: v for k, v in row.items() if k.startswith(("dev_", "test_"))} for row in trained.state["history"]],
     )
-    scores = results.score_fold(trained.student, made, about=about)
+    parts = {"dev": made.fold.dev, "test": made.fold.test}
+    scores = score_table(trained.student, made.chips, parts, about=about)
     write_scores(job.scores, scores)
     return scores
 

@@ -97,13 +97,15 @@ class DomainPart(Part):
 
 class TeacherPart(Part):
     """A frozen face network the student imitates on the (attacked) pictures. options: of models.teachers.open_teacher.
-    weight: of its loss. share: part of every batch it sees; the rest costs nothing."""
+    weight: of its loss. share: part of every batch it sees; the rest costs nothing. centre: its features minus their
+    running mean are imitated."""
 
     kind: Literal["arcface", "stargan", "onnx"]
     file: Path
     weight: Weight = 0.5
     distance: Literal["cosine", "mse"] = "cosine"
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    centre: bool = True
     options: dict[str, bool | int | float | str] = {}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.autograd.profiler import record_function
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -35,11 +36,13 @@ from dtda.core.training.samples import EpochBatches, Samples, loader, ready
 
 @dataclass
 class Progress:
-    """Where a run stands. batch: of the epoch, the next one to do. history: one row per epoch. revision: of the code."""
+    """Where a run stands. batch: of the epoch, the next one to do. sums: of its figures so far. history: one row per epoch.
+    revision: of the code."""
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     revision: str = ""
 
@@ -84,7 +87,6 @@ def train(
     with SummaryWriter(out if fabric.is_global_zero else None, purge_step=progress.step) as board:
         data = loader(samples, batches, config.workers)
         while progress.epoch < config.optim.epochs:
-            sums: dict[str, float] = {}
             bar = tqdm(data, desc=f"epoch {progress.epoch + 1}/{config.optim.epochs}", unit="batch",
                        disable=None if fabric.is_global_zero else True)  # fmt: skip
             for batch in bar:
@@ -95,7 +97,7 @@ def train(
                                     "lower optim.lr.")  # fmt: skip
                 progress.step, progress.batch = progress.step + 1, progress.batch + 1
                 for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + value
+                    progress.sums[name] = progress.sums.get(name, 0.0) + value
                     board.add_scalar(f"train/{name}", value, progress.step)
                 bar.set_postfix(loss=f"{losses['loss']:.3f}")
                 if time.monotonic() - saved > 60 * config.checkpoint_minutes or progress.step == stop_after:
@@ -103,7 +105,7 @@ def train(
                     saved = time.monotonic()
                 if progress.step == stop_after:
                     return last
-            row = {name: value / max(1, progress.batch - batches.start) for name, value in sums.items()}
+            row = {name: value / progress.batch for name, value in progress.sums.items()}
             row |= run.everywhere(lambda: results.of_epoch(run.average.module, material, config.track_target))
             progress.history.append(row)
             for name, value in row.items():
@@ -111,7 +113,7 @@ def train(
             if fabric.is_global_zero:
                 show_features(board, run.average.module, material, progress.epoch + 1)
                 tqdm.write(f"epoch {progress.epoch + 1}: " + ", ".join(f"{k} {v:.4f}" for k, v in row.items()))
-            progress.epoch, progress.batch = progress.epoch + 1, 0
+            progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
             batches.epoch, batches.start = progress.epoch, 0
             run.save(last, progress)
         run.save(last, progress, run.everywhere(lambda: results.final(run.average.module, material)))
@@ -145,16 +147,24 @@ class Run:
     def step(self, batch: Batch, share_done: float) -> dict[str, float]:
         """One update. Returns its losses and figures, means over all processes; NaN changes nothing."""
         self.method.train()
-        with self.fabric.autocast():
+        with record_function("attack"), self.fabric.autocast():
             attacked = self.method.attacked(batch)
-        targets = self.method.known(batch, attacked)
-        loss, parts = self.trainee(batch, attacked, targets, share_done)
+        with record_function("teachers"):
+            targets = self.method.known(batch, attacked)
+        with record_function("losses"):
+            loss, parts = self.trainee(batch, attacked, targets, share_done)
         figures = self.fabric.all_reduce({"loss": loss.detach(), **parts}, reduce_op="mean")
         values = {name: float(value) for name, value in figures.items()}
         if not math.isfinite(values["loss"]):
             return values
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        with record_function("gradients"):
+            self.fabric.backward(loss)
+        with record_function("update"):
+            self._update()
+        return values | {"lr": self.schedule.get_last_lr()[0]}
+
+    def _update(self) -> None:
         self.fabric.clip_gradients(
             self.trainee, self.optimizer, max_norm=self.config.optim.clip, error_if_nonfinite=False
         )
@@ -165,7 +175,6 @@ class Run:
         self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.average.update_parameters(self.method.student)
         self.updates += 1
-        return values | {"lr": self.schedule.get_last_lr()[0]}
 
     def everywhere(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Do it in the first process and give every process what came out."""
@@ -196,6 +205,7 @@ class Run:
                     "epoch": progress.epoch,
                     "batch": progress.batch,
                     "step": progress.step,
+                    "sums": progress.sums,
                     "history": progress.history,
                     "fold": self.fold.name,
                     "sources": list(self.fold.sources),
@@ -226,7 +236,7 @@ class Run:
         self.updates = state["step"]
         if state["git_revision"] != revision:
             revision = f"{state['git_revision']}, resumed with {revision}"
-        return Progress(state["epoch"], state["batch"], state["step"], state["history"], revision)
+        return Progress(state["epoch"], state["batch"], state["step"], state["sums"], state["history"], revision)
 
 
 def _parts(method: Method) -> dict[str, Tensor]:

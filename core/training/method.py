@@ -24,6 +24,7 @@ from dtda.core.models.discriminator import Discriminator, reverse_gradient
 from dtda.core.models.student import Student
 from dtda.core.training.attack import domain_attack
 from dtda.core.training.config import TeacherPart, TrainConfig
+from dtda.core.training.parallel import mean_over_processes
 
 TeacherCall = Callable[[Tensor, Tensor], Tensor]
 
@@ -58,6 +59,7 @@ class Method(nn.Module):
         )
         self.teachers = {name: call for name, (call, _) in teachers.items()}
         self.adapters = nn.ModuleDict({name: nn.Linear(student.width, width) for name, (_, width) in teachers.items()})
+        self.centres = nn.ModuleDict({name: Centre(width) for name, (_, width) in teachers.items()})
 
     def attacked(self, batch: Batch) -> Tensor | None:
         """The pictures of the batch after the domain adversarial attack; None without it."""
@@ -72,7 +74,8 @@ class Method(nn.Module):
         targets = {}
         for name, call in self.teachers.items():
             count = _share(len(seen), self.config.teachers[name])
-            targets[name] = call(seen[:count], batch.points[:count])
+            target = call(seen[:count], batch.points[:count]).float()
+            targets[name] = self.centres[name](target) if self.config.teachers[name].centre else target
         return targets
 
     def forward(
@@ -119,6 +122,27 @@ class Method(nn.Module):
             figures["domain_accuracy_attacked"] = after.float().mean()
             figures["attack_success"] = (right & ~after).sum() / right.sum().clamp(min=1)
         return figures
+
+
+class Centre(nn.Module):
+    """Features minus their running mean [width]. Features of different faces may be all but parallel (mean cosine 0.975 for
+    a small StarGAN discriminator): a constant would then imitate them, and nothing be learned."""
+
+    mean: Tensor
+    count: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("count", torch.zeros(()))
+
+    @torch.no_grad()
+    def forward(self, features: Tensor) -> Tensor:
+        """[b, width] -> [b, width]. In training the mean, over all processes, moves first: plainly, later by 2 %."""
+        if self.training:
+            self.count += 1
+            self.mean.lerp_(mean_over_processes(features.mean(0)), (1 / self.count).clamp(min=0.02))
+        return features - self.mean
 
 
 def classification(logits: Tensor, batch: Batch, smoothing: float) -> Tensor:

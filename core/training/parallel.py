@@ -53,6 +53,14 @@ def shared_statistics(module: nn.Module, fabric: Fabric) -> nn.Module:
     return module
 
 
+def mean_over_processes(x: Tensor) -> Tensor:
+    """x, or its mean over all processes where there are several. No gradient passes."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(x)
+        x /= dist.get_world_size()
+    return x
+
+
 class CrossNorm(nn.BatchNorm2d):
     """Batch normalisation whose training statistics are those of all processes; torch's own does this on GPUs only."""
 

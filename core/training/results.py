@@ -7,31 +7,18 @@ from typing import Any
 import numpy as np
 
 from dtda.core import metrics
+from dtda.core.evaluate import working_points
 from dtda.core.models.student import Student
-from dtda.core.scores import About, ScoreTable, make_table
 from dtda.core.training.material import Material
-from dtda.core.training.scoring import score, table
+from dtda.core.training.scoring import score, score_table, table
 from dtda.core.types import Label
-
-
-def score_fold(
-    student: Student, material: Material, parts: tuple[str, ...] = ("dev", "test"), about: About | None = None
-) -> ScoreTable:
-    """Scores of the pictures of the fold's parts."""
-    rows, scores = [], []
-    for part in parts:
-        numbers: tuple[int, ...] = getattr(material.fold, part)
-        for number in numbers:
-            r = material.chips.records[number]
-            rows.append((str(r.path), r.video, r.domain, r.subject, r.label.value, r.attack_type, part))
-        scores.append(score(student, material.chips, numbers))
-    return make_table(rows, np.concatenate(scores).tolist(), about or About())
 
 
 def of_epoch(student: Student, material: Material, track_target: bool) -> dict[str, float]:
     """Per video: AUC and EER of the source dev part with its threshold, and, if asked for, AUC, EER and HTER at that
     threshold of the test part."""
-    scores = score_fold(student, material, ("dev", "test") if track_target else ("dev",)).per_video()
+    parts = {"dev": material.fold.dev} | ({"test": material.fold.test} if track_target else {})
+    scores = score_table(student, material.chips, parts).per_video()
     dev = scores.of("dev")
     equal = metrics.eer(dev.p_live, dev.live)
     row = {"dev_auc": metrics.auc(dev.p_live, dev.live), "dev_eer": equal.rate, "dev_threshold": equal.threshold}
@@ -53,12 +40,7 @@ def final(student: Student, material: Material) -> dict[str, Any]:
     where = (
         f"dev identities of {', '.join(fold.sources)} ({int(live.sum())} live, {int((~live).sum())} attack pictures)"
     )
-    found = {
-        "default": (metrics.eer(scores, live).threshold, "equal error rate"),
-        "bpcer_1": (metrics.threshold_at_bpcer(scores, live, 0.01), "BPCER 1 %"),
-        "bpcer_5": (metrics.threshold_at_bpcer(scores, live, 0.05), "BPCER 5 %"),
-    }
-    thresholds = {name: {"value": value, "rule": rule, "split": where} for name, (value, rule) in found.items()}
+    points = working_points(scores, live, where)
     apart = not set(fold.targets) & set(fold.sources)
     titles = {
         "dev identities, source domains": fold.dev,
@@ -66,8 +48,8 @@ def final(student: Student, material: Material) -> dict[str, Any]:
         "test identities, held-out domains": fold.test if apart else (),
     }
     results = {
-        title: table(score(student, chips, numbers), chips, numbers, found["default"][0])
+        title: table(score(student, chips, numbers), chips, numbers, points["default"].value)
         for title, numbers in titles.items()
         if numbers
     }
-    return {"thresholds": thresholds, "results": results}
+    return {"thresholds": {name: point.model_dump() for name, point in points.items()}, "results": results}
