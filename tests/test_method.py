@@ -140,6 +140,21 @@ def test_daa_never_lets_the_discriminator_push_the_student():
     assert {"domain_accuracy", "domain_accuracy_attacked", "attack_success"} <= set(parts)
 
 
+def test_a_share_of_the_batch_may_be_attacked():
+    made = config("daa", [("perceptual", 1.0, "cosine")])
+    attack = made.domain.attack.model_copy(update={"share": 0.5})
+    made = made.model_copy(update={"domain": made.domain.model_copy(update={"attack": attack})})
+    teacher, data = Imitated(), batch()
+    module = method(made, {"perceptual": (teacher, 7)}).eval()
+    attacked = module.attacked(data)
+    assert attacked.shape == (3, 3, 32, 32)
+    targets = module.known(data, attacked)
+    assert torch.equal(teacher.seen[0][0], attacked)
+    _, parts = module(data, attacked, targets, 1.0)
+    expected = classification(module.student(attacked), data.first(3), made.optim.smoothing)
+    assert float(parts["attacked"]) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
 def test_teachers_see_the_attacked_pictures_and_stay_as_they_are():
     teacher = Imitated()
     before = {name: value.clone() for name, value in teacher.state_dict().items()}

@@ -74,7 +74,8 @@ class OptimPart(Part):
 
 class AttackPart(Part):
     """Domain adversarial attack; all of it is our reconstruction. eps: largest change of a value in [0, 1]. steps: T.
-    alpha: length of a step, default eps for one step and 2 eps / T for more. weight: of the loss on attacked pictures."""
+    alpha: length of a step, default eps for one step and 2 eps / T for more. weight: of the loss on attacked pictures.
+    share: part of every batch that is attacked; less than all is cheaper."""
 
     objective: Literal["confuse", "untargeted"] = "confuse"
     eps: Annotated[float, Field(gt=0, le=0.5)] = 2 / 255
@@ -82,6 +83,7 @@ class AttackPart(Part):
     steps: Positive = 1
     start: Literal["zero", "noise"] = "zero"
     weight: Weight = 1.0
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class DomainPart(Part):

@@ -23,7 +23,7 @@ from torch.nn.functional import (
 from dtda.core.models.discriminator import Discriminator, reverse_gradient
 from dtda.core.models.student import Student
 from dtda.core.training.attack import domain_attack
-from dtda.core.training.config import TeacherPart, TrainConfig
+from dtda.core.training.config import TrainConfig
 from dtda.core.training.parallel import mean_over_processes
 
 TeacherCall = Callable[[Tensor, Tensor], Tensor]
@@ -38,6 +38,9 @@ class Batch(NamedTuple):
     domain: Tensor
     weight: Tensor
     points: Tensor
+
+    def first(self, count: int) -> Batch:
+        return Batch(*(values[:count] for values in self))
 
 
 class Method(nn.Module):
@@ -62,18 +65,20 @@ class Method(nn.Module):
         self.centres = nn.ModuleDict({name: Centre(width) for name, (_, width) in teachers.items()})
 
     def attacked(self, batch: Batch) -> Tensor | None:
-        """The pictures of the batch after the domain adversarial attack; None without it."""
+        """The first pictures of the batch, its share, after the domain adversarial attack; None without it."""
         if self.config.domain.adversary != "daa":
             return None
         assert self.discriminator is not None
-        return domain_attack(self.student, self.discriminator, batch.x, batch.domain, self.config.domain.attack)
+        part = self.config.domain.attack
+        chosen = batch.first(_share(len(batch.x), part.share))
+        return domain_attack(self.student, self.discriminator, chosen.x, chosen.domain, part)
 
     def known(self, batch: Batch, attacked: Tensor | None) -> dict[str, Tensor]:
         """What the teachers say of the (attacked) pictures, [b, width] each, b the share of the batch they see."""
         seen = batch.x if attacked is None else attacked
         targets = {}
         for name, call in self.teachers.items():
-            count = _share(len(seen), self.config.teachers[name])
+            count = min(len(seen), _share(len(batch.x), self.config.teachers[name].share))
             target = call(seen[:count], batch.points[:count]).float()
             targets[name] = self.centres[name](target) if self.config.teachers[name].centre else target
         return targets
@@ -87,15 +92,15 @@ class Method(nn.Module):
         features = maps.mean((2, 3))
         parts = {"live": classification(student.classify(features), batch, config.optim.smoothing)}
         total = parts["live"]
-        adversarial_maps, adversarial = maps, features
-        if attacked is not None:
-            adversarial_maps = student.feature_map(attacked)
-            adversarial = adversarial_maps.mean((2, 3))
-            parts["attacked"] = classification(student.classify(adversarial), batch, config.optim.smoothing)
-            total = total + config.domain.attack.weight * parts["attacked"]
         if student.cue_head is not None:
-            parts["cues"] = classification(student.cues(adversarial_maps), batch, config.optim.smoothing)
+            parts["cues"] = classification(student.cues(maps), batch, config.optim.smoothing)
             total = total + config.cue_map * parts["cues"]
+        adversarial = features
+        if attacked is not None:
+            adversarial = student.features(attacked)
+            chosen = batch.first(len(attacked))
+            parts["attacked"] = classification(student.classify(adversarial), chosen, config.optim.smoothing)
+            total = total + config.domain.attack.weight * parts["attacked"]
         if self.discriminator is not None:
             if config.domain.adversary == "dat":
                 logits = self.discriminator(reverse_gradient(features, config.domain.reversal * ramp(progress)))
@@ -118,9 +123,10 @@ class Method(nn.Module):
         right = clean.argmax(1) == domain
         figures = {"domain_accuracy": right.float().mean()}
         if self.config.domain.adversary == "daa":
-            after = self.discriminator(adversarial).argmax(1) == domain
+            count = len(adversarial)
+            after = self.discriminator(adversarial).argmax(1) == domain[:count]
             figures["domain_accuracy_attacked"] = after.float().mean()
-            figures["attack_success"] = (right & ~after).sum() / right.sum().clamp(min=1)
+            figures["attack_success"] = (right[:count] & ~after).sum() / right[:count].sum().clamp(min=1)
         return figures
 
 
@@ -168,5 +174,5 @@ def ramp(progress: float) -> float:
     return 2 / (1 + math.exp(-10 * progress)) - 1
 
 
-def _share(count: int, teacher: TeacherPart) -> int:
-    return max(1, round(teacher.share * count))
+def _share(count: int, share: float) -> int:
+    return max(1, round(share * count))
