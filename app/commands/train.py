@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from dtda.core.training.loop import train
 
     path = train(config, out, args.resume, detector)
-    print(f"trained: {path}; next: dtda evaluate {path}, dtda export {path} -o student.onnx")
+    if os.environ.get("RANK", "0") == "0":
+        print(f"trained: {path}; next: dtda evaluate {path}, dtda export {path} -o student.onnx")
     return 0
 
 

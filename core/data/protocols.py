@@ -140,6 +140,11 @@ def _fold(protocol: str, rule: FoldRule, shared_subjects: bool, records: Sequenc
         if len(labels) < 2:
             raise DtdaError(f"{title}: its {name} part needs live and spoof pictures; it has "
                             f"{'only ' + labels.pop().value if labels else 'none'}.")  # fmt: skip
+    for domain in sorted({records[i].domain for i in train}):
+        labels = {records[i].label for i in train if records[i].domain == domain}
+        if len(labels) < 2:  # the domain would tell the label
+            raise DtdaError(f"{title}: source {domain} has only {labels.pop().value} training pictures; add the others or "
+                            "leave it out.")  # fmt: skip
     if not shared_subjects:
         _check_apart(title, records, {"train": train, "dev": dev, "test": test})
     sources, targets = (tuple(sorted({records[i].domain for i in part})) for part in (train, test))

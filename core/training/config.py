@@ -137,6 +137,12 @@ class TrainConfig(Part):
     teachers: dict[str, TeacherPart] = {}
 
 
+def same_run(before: TrainConfig, after: TrainConfig) -> bool:
+    """Whether both compute the same: how a run is executed may differ."""
+    running = {"workers", "threads", "device", "checkpoint_minutes"}
+    return before.model_dump(exclude=running) == after.model_dump(exclude=running)
+
+
 def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """A TOML file with `section.key=value` overrides; values are TOML, bare words are text.
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.models.student import build_student
 from dtda.core.simulate.portrait import Detect
 from dtda.core.training import checkpoint, results
-from dtda.core.training.config import TrainConfig
+from dtda.core.training.config import TrainConfig, same_run
 from dtda.core.training.material import Material, load
 from dtda.core.training.method import Batch, Method
 from dtda.core.training.optim import make_optimizer, make_schedule
@@ -84,23 +85,25 @@ def train(
 
     out.mkdir(parents=True, exist_ok=True)
     saved = time.monotonic()
-    with SummaryWriter(out if fabric.is_global_zero else None, purge_step=progress.step) as board:
+    with open_board(out, progress.step + 1, fabric.is_global_zero) as board:
         data = loader(samples, batches, config.workers)
         while progress.epoch < config.optim.epochs:
             bar = tqdm(data, desc=f"epoch {progress.epoch + 1}/{config.optim.epochs}", unit="batch",
                        disable=None if fabric.is_global_zero else True)  # fmt: skip
             for batch in bar:
                 losses = run.step(ready(batch, fabric.device), progress.step / steps)
-                if not math.isfinite(losses["loss"]):
-                    where = f"{last} holds the run before it" if last.exists() else "nothing was saved yet"
-                    raise DtdaError(f"the loss is {losses['loss']} at step {progress.step} ({where}); start again with a "
-                                    "lower optim.lr.")  # fmt: skip
+                for name in ("loss", "gradient"):
+                    if not math.isfinite(losses[name]):
+                        where = f"{last} holds the run before it" if last.exists() else "nothing was saved yet"
+                        raise DtdaError(f"the {name} is {losses[name]} at step {progress.step} ({where}); start again "
+                                        "with a lower optim.lr.")  # fmt: skip
                 progress.step, progress.batch = progress.step + 1, progress.batch + 1
                 for name, value in losses.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + value
                     board.add_scalar(f"train/{name}", value, progress.step)
                 bar.set_postfix(loss=f"{losses['loss']:.3f}")
-                if time.monotonic() - saved > 60 * config.checkpoint_minutes or progress.step == stop_after:
+                due = time.monotonic() - saved > 60 * config.checkpoint_minutes
+                if run.agree(due) or progress.step == stop_after:
                     run.save(last, progress)
                     saved = time.monotonic()
                 if progress.step == stop_after:
@@ -110,8 +113,8 @@ def train(
             progress.history.append(row)
             for name, value in row.items():
                 board.add_scalar(f"epoch/{name}", value, progress.epoch + 1)
-            if fabric.is_global_zero:
-                show_features(board, run.average.module, material, progress.epoch + 1)
+            if board.writer:
+                show_features(board.writer, run.average.module, material, progress.epoch + 1)
                 tqdm.write(f"epoch {progress.epoch + 1}: " + ", ".join(f"{k} {v:.4f}" for k, v in row.items()))
             progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
             batches.epoch, batches.start = progress.epoch, 0
@@ -126,7 +129,7 @@ class Run:
     schedule: torch.optim.lr_scheduler.LRScheduler
 
     def __init__(self, config: TrainConfig, fabric: Fabric, material: Material) -> None:
-        self.config, self.fabric, self.fold = config, fabric, material.fold
+        self.config, self.fabric, self.material, self.fold = config, fabric, material, material.fold
         torch.manual_seed(config.seed)
         teachers = {}
         if config.teachers:
@@ -161,13 +164,21 @@ class Run:
         with record_function("gradients"):
             self.fabric.backward(loss)
         with record_function("update"):
-            self._update()
-        return values | {"lr": self.schedule.get_last_lr()[0]}
+            gradient = self._update()
+        return values | {"gradient": gradient, "lr": self.schedule.get_last_lr()[0]}
 
-    def _update(self) -> None:
-        self.fabric.clip_gradients(
-            self.trainee, self.optimizer, max_norm=self.config.optim.clip, error_if_nonfinite=False
-        )
+    def _update(self) -> float:
+        """Returns the student's gradient norm before clipping; where it is no number nothing changes."""
+        method, clip = self.method, self.config.optim.clip
+        norm = self.fabric.clip_gradients(method.student, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+        # Each by itself, or a discriminator's gradient would shorten the student's step.
+        for part in (method.discriminator, method.adapters):
+            if part is not None:
+                torch.nn.utils.clip_grad_norm_(part.parameters(), clip)
+        gradient = float(norm) if norm is not None else math.nan
+        scaled = self.config.precision == "16-mixed"  # its scaler passes such a step over and lowers the scale
+        if not scaled and not math.isfinite(gradient):
+            return gradient
         self.optimizer.step()
         self.schedule.step()
         # A young average follows the weights closely, so that short runs are not judged by their first steps.
@@ -175,6 +186,11 @@ class Run:
         self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.average.update_parameters(self.method.student)
         self.updates += 1
+        return gradient if math.isfinite(gradient) else 0.0
+
+    def agree(self, due: bool) -> bool:
+        """The first process's word: clocks differ, and saving needs all."""
+        return due if self.fabric.world_size == 1 else bool(self.fabric.broadcast(due))
 
     def everywhere(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Do it in the first process and give every process what came out."""
@@ -210,6 +226,8 @@ class Run:
                     "fold": self.fold.name,
                     "sources": list(self.fold.sources),
                     "targets": list(self.fold.targets),
+                    "trained_on": self.material.trained_on,
+                    "material": self.material.key,
                     "git_revision": progress.revision,
                     **(extra or {}),
                 },
@@ -222,6 +240,10 @@ class Run:
             raise DtdaError(
                 f"the run was trained by {len(state['rng'])} processes and would go on with {self.fabric.world_size}; "
                 "start it with as many."
+            )
+        if state["material"] != self.material.key:
+            raise DtdaError(
+                "the data is not that of the run any more (pictures, people or domains changed); start a new one."
             )
         self.method.student.load_state_dict(state["student"])
         self.average.module.load_state_dict(state["ema"])
@@ -239,6 +261,25 @@ class Run:
         return Progress(state["epoch"], state["batch"], state["step"], state["sums"], state["history"], revision)
 
 
+@contextmanager
+def open_board(out: Path, step: int, first_process: bool) -> Iterator[Board]:
+    """TensorBoard's writer in the first process, nothing in the others. step: where a run that goes on begins."""
+    if not first_process:
+        yield Board(None)
+        return
+    with SummaryWriter(out, purge_step=step) as writer:
+        yield Board(writer)
+
+
+@dataclass(frozen=True)
+class Board:
+    writer: SummaryWriter | None
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        if self.writer:
+            self.writer.add_scalar(name, value, step)
+
+
 def _parts(method: Method) -> dict[str, Tensor]:
     """What is trained beside the student: discriminator and adapters."""
     return {name: value for name, value in method.state_dict().items() if not name.startswith("student.")}
@@ -251,9 +292,7 @@ def _starting_state(config: TrainConfig, last: Path, resume: bool) -> dict[str, 
         return None
     state = checkpoint.load(last)
     before = checkpoint.configuration(last, state)
-    # How a run is executed may change; what it computes may not.
-    running = {"workers", "threads", "device", "checkpoint_minutes"}
-    if before.model_dump(exclude=running) != config.model_dump(exclude=running):
+    if not same_run(before, config):
         raise DtdaError(
             f"{last}: was trained with another configuration; resume with the same one or name another --out."
         )

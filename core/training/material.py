@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +30,21 @@ class Material:
     chips: Chips
     fold: Fold
     others: tuple[int, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """Of who trains, sets the threshold and tests, whatever folder it lies in."""
+        told = [
+            [part, r.domain, r.subject, r.label.value, r.attack_type, r.path.name]
+            for part in ("train", "dev", "test")
+            for r in (self.chips.records[number] for number in getattr(self.fold, part))
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    @property
+    def trained_on(self) -> list[str]:
+        """People of the training part; no evaluation may be on them."""
+        return sorted({self.chips.records[number].subject for number in self.fold.train})
 
     @cached_property
     def weights(self) -> Floats:

@@ -110,8 +110,8 @@ class EpochBatches(Sampler):
         self.weights, self.config = samples.weights, config
         self.epoch, self.start = 0, 0
         self.batches = max(1, len(samples) // config.optim.batch)
-        share = config.optim.batch // world
-        self.share = slice(rank * share, (rank + 1) * share)
+        # In turns, so that the first shares of all processes are the first share of the whole batch.
+        self.share = slice(rank, None, world)
 
     def __len__(self) -> int:
         return self.batches - self.start
