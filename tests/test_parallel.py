@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dtda.core.errors import DtdaError
+from dtda.core.models.stargan import Discriminator
 from dtda.core.training import checkpoint
 from dtda.core.training.config import read_config
 from dtda.core.training.parallel import open_fabric
@@ -36,12 +37,21 @@ erase = 0.0
 colour = 0.3
 [domain]
 adversary = "daa"
+[domain.attack]
+share = 0.5
+[teachers.generative]
+kind = "stargan"
+file = "discriminator.pth"
+share = 0.5
 """
 
 
 @pytest.fixture
-def path(textures, tmp_path):
+def path(textures, tmp_path, monkeypatch):
     (tmp_path / "train.toml").write_text(CONFIG.format(manifest=textures))
+    torch.manual_seed(0)
+    torch.save(Discriminator(32, 8, 2, 4).state_dict(), tmp_path / "discriminator.pth")
+    monkeypatch.chdir(tmp_path)
     return tmp_path / "train.toml"
 
 
@@ -77,6 +87,26 @@ def test_two_processes_learn_what_one_learns(path, tmp_path):
         torch.testing.assert_close(value, two["parts"][name], rtol=1e-3, atol=2e-4, msg=name)
     assert one["history"][0]["loss"] == pytest.approx(two["history"][0]["loss"], rel=1e-4)
     assert one["history"][0]["dev_auc"] == pytest.approx(two["history"][0]["dev_auc"], abs=0.02)
+
+
+@pytest.mark.slow
+def test_two_processes_in_half_precision_save_by_one_clock(path, tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [
+        "-m",
+        "dtda.app.cli",
+        "train",
+        "train.toml",
+        "precision=bf16-mixed",
+        "checkpoint_minutes=1e-9",
+        "--out",
+        "run",
+    ]
+    told = _train([*launcher, *words], tmp_path)
+    assert told.stdout.count("trained: ") == 1
+    assert not (tmp_path / "runs").exists()  # only the first process writes, and only to --out
+    state = checkpoint.load(tmp_path / "run" / "last.ckpt")
+    assert all(torch.isfinite(value).all() for value in state["student"].values())
 
 
 def test_what_cannot_run_is_said(path, monkeypatch):

@@ -102,6 +102,9 @@ def test_what_cannot_be_resolved_is_named(tmp_path):
         resolve(f"{path}:mine", records)
     with pytest.raises(DtdaError, match="no such file of protocols"):
         resolve(f"{tmp_path / 'gone.toml'}:mine", records)
+    mixed = [r for r in records if r.label is Label.LIVE or r.domain != "b"]
+    with pytest.raises(DtdaError, match="source b has only live training pictures"):
+        resolve("sim-loo", mixed, "a")
     live = [r for r in records if r.label is Label.LIVE or r.split != "dev"]
     with pytest.raises(
         DtdaError, match="protocol splits, fold splits: its dev part needs live and spoof pictures; it has only live"

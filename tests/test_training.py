@@ -15,7 +15,8 @@ from dtda.core.models.student import build_student
 from dtda.core.preprocess import TEMPLATE, CropRule, crop
 from dtda.core.sidecar import read_sidecar
 from dtda.core.training import checkpoint, loop, material, method
-from dtda.core.training.config import AttackPart, DomainPart, TeacherPart, read_config
+from dtda.core.training.config import AttackPart, DomainPart, OptimPart, TeacherPart, read_config
+from dtda.core.training.optim import rate
 from dtda.core.training.samples import Place, Samples, flipped
 
 SIZE = 32
@@ -129,6 +130,89 @@ def test_nan_stops_with_a_sentence_and_keeps_the_last_checkpoint(config, tmp_pat
     with pytest.raises(DtdaError, match=r"the loss is nan at step 2 .*lower optim\.lr"):
         _train(config, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+
+
+def test_a_gradient_that_is_no_number_changes_nothing(config, tmp_path, monkeypatch):
+    _train(config, tmp_path / "run", stop_after=2)
+    before = (tmp_path / "run" / "last.ckpt").read_bytes()
+
+    class Poison(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * math.inf
+
+    real = method.classification
+    monkeypatch.setattr(method, "classification", lambda x, *rest: real(Poison.apply(x), *rest))
+    with pytest.raises(DtdaError, match=r"the gradient is (nan|inf) at step 2"):
+        _train(config.model_copy(update={"checkpoint_minutes": 1e-6}), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+
+
+def test_scores_that_are_no_numbers_are_told(config, tmp_path):
+    wild = config.optim.model_copy(update={"lr": 1e30, "batch": 48, "epochs": 1})
+    with pytest.raises(DtdaError, match=r"not numbers any more|is (nan|inf)"):
+        _train(config.model_copy(update={"optim": wild}), tmp_path / "run")
+
+
+def test_a_run_does_not_go_on_with_other_data(config, textures, tmp_path):
+    own = textures.with_name("own.csv")
+    own.write_text(textures.read_text())
+    config = config.model_copy(update={"data": config.data.model_copy(update={"manifests": [own]})})
+    _train(config, tmp_path / "run", stop_after=1)
+    own.write_text("\n".join(line for line in textures.read_text().splitlines() if "s4," not in line) + "\n")
+    with pytest.raises(DtdaError, match="the data is not that of the run"):
+        _train(config, tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_says_who_was_trained_on(config, tmp_path):
+    state = checkpoint.load(_train(config, tmp_path / "run", stop_after=1))
+    made = material.load(config.data, _no_detector)
+    assert state["trained_on"] == sorted({made.chips.records[i].subject for i in made.fold.train})
+    assert (state["fold"], state["sources"], state["targets"]) == ("c", ["a", "b"], ["c"])
+
+
+def test_tensorboard_has_what_one_looks_for(config, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = config.model_copy(update={"domain": DomainPart(adversary="daa")})
+    config = config.model_copy(update={"optim": config.optim.model_copy(update={"epochs": 1})})
+    _train(config, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    figures = {"loss", "live", "attacked", "domain", "domain_accuracy", "domain_accuracy_attacked", "attack_success"}
+    assert {f"{when}/{name}" for when in ("train", "epoch") for name in figures} <= set(events.Tags()["scalars"])
+    steps = [event.step for event in events.Scalars("train/attack_success")]
+    assert steps == list(range(1, len(steps) + 1))
+    assert list((tmp_path / "run").rglob("features/metadata.tsv"))  # the projector's
+
+
+def test_learning_rates():
+    cosine = OptimPart(warmup=0.1)
+    assert [rate(step, 100, cosine) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert [rate(step, 100, cosine) for step in (10, 55, 100)] == pytest.approx([1.0, 0.5, 0.0])
+    steps = OptimPart(schedule="step", warmup=0.0, milestones=[0.5, 0.8])
+    assert [rate(step, 100, steps) for step in (1, 49, 50, 79, 80)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+
+
+def test_students_start_from_weights(tmp_path):
+    import torchvision
+
+    torch.manual_seed(5)
+    net = torchvision.models.mobilenet_v3_small(weights=None)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    student = build_student("mobile", weights=str(tmp_path / "net.pth"))
+    assert torch.equal(student.trunk[0][0].weight, net.features[0][0].weight)
+    torch.save({"student": student.state_dict()}, tmp_path / "own.ckpt")
+    again = build_student("mobile", weights=str(tmp_path / "own.ckpt"))
+    assert torch.equal(again.head[1].weight, student.head[1].weight)
+    for name, words in (("resnet18", "not weights of a resnet18 student"), ("mobile", "no such file of weights")):
+        path = tmp_path / ("net.pth" if name == "resnet18" else "gone.pth")
+        with pytest.raises(DtdaError, match=words):
+            build_student(name, weights=str(path))
 
 
 def test_unusable_data_is_named(config, textures, tmp_path):

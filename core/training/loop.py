@@ -173,7 +173,7 @@ class Run:
         norm = self.fabric.clip_gradients(method.student, self.optimizer, max_norm=clip, error_if_nonfinite=False)
         # Each by itself, or a discriminator's gradient would shorten the student's step.
         for part in (method.discriminator, method.adapters):
-            if part is not None:
+            if part:
                 torch.nn.utils.clip_grad_norm_(part.parameters(), clip)
         gradient = float(norm) if norm is not None else math.nan
         scaled = self.config.precision == "16-mixed"  # its scaler passes such a step over and lowers the scale
