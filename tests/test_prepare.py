@@ -205,6 +205,42 @@ def test_a_name_that_is_not_utf_8_is_spelt_out(tmp_path, write_clip):
     assert all(record.path.is_file() for record in records)
 
 
+def test_a_csv_keeps_its_videos_and_writes_nothing_beside_the_set(tmp_path):
+    (tmp_path / "a/b/pics").mkdir(parents=True)
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"a/b/pics/{number}.png"), np.full((96, 128, 3), 200, np.uint8))
+    table = tmp_path / "csv/own.csv"
+    table.parent.mkdir()
+    table.write_text(
+        "path,label,domain,subject,split,video\n"
+        "../a/b/pics/0.png,live,x,s,train,clip7\n../a/b/pics/1.png,live,x,s,train,clip7\n../a/b/pics/2.png,live,x,s,train,\n"
+    )
+    before = {path for path in tmp_path.rglob("*")}
+    out = tmp_path / "deep/out"
+    prepare({"generic:desk": read_set("generic:desk", table)}, out, plan())
+    assert all(path.is_relative_to(tmp_path / "deep") for path in set(tmp_path.rglob("*")) - before)
+    records = read_manifest(out / "manifest.csv")
+    assert all(record.path.resolve().is_relative_to(out / "desk") for record in records)
+    first, second, third = (record.video for record in records)
+    assert first == second == "desk/clip7"
+    assert third.startswith("desk/")
+    assert third.endswith("/2.png")
+
+
+def test_a_missing_library_is_told_first_and_not_held_against_the_clips(folder, tmp_path, monkeypatch):
+    import h5py
+
+    with h5py.File(folder / "test/live/6.h5", "w") as file:
+        file["color"] = np.full((2, 96, 128, 3), 200, np.uint8)
+    out = tmp_path / "out"
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "h5py", None)
+        with pytest.raises(DtdaError, match=r"6\.h5: HDF5 files need h5py.*pip install h5py"):
+            prepare({"generic:desk": read_set("generic:desk", folder)}, out, plan())
+        assert not out.exists()
+    assert prepare({"generic:desk": read_set("generic:desk", folder)}, out, plan())["generic:desk"].live == 2
+
+
 # which face
 
 

@@ -575,6 +575,27 @@ def test_generic_csv(tree):
         read_set("generic:desk", root)
 
 
+def test_generic_csv_names_stay_below_the_set_whatever_the_rows_say(tree, tmp_path):
+    root = tree("g/a/1.png", "h/a/1.png", "csv/b/2.png")
+    rows = ["../g/a/1.png", "../h/a/1.png", f"{root}/h/a/1.png.x/../1.png", "b/../b/2.png", f"{root}/csv/b/3.png"]
+    lines = "".join(f"{row},live,x,s,train\n" for row in (*rows[:2], *rows[3:]))
+    write(root, "csv/manifest.csv", f"path,label,domain,subject,split\n{lines}")
+    clips = read_set("generic:desk", root / "csv").clips
+    names = [Path(clip.video) for clip in clips]
+    assert [name.name for name in names] == ["1.png", "1.png", "2.png", "3.png"]
+    assert names[2:] == [Path("b/2.png"), Path("b/3.png")]
+    assert names[0] != names[1]  # the same name in two folders
+    assert not any(name.is_absolute() or ".." in name.parts for name in names)
+    assert all(clip.path.is_file() for clip in clips[:3])
+    write(
+        root,
+        "csv/manifest.csv",
+        f"path,label,domain,subject,split\n{rows[1]},live,x,s,train\n{rows[2]},live,x,s,train\n",
+    )
+    with pytest.raises(DtdaError, match=r"/1\.png is listed twice"):
+        read_set("generic:desk", root / "csv")
+
+
 # what is missing
 
 

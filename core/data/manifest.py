@@ -26,7 +26,8 @@ COLUMNS = ("path", "label", "attack_type", "domain", "subject", "split", "video"
 class Record:
     """One picture. label: LIVE or SPOOF. attack_type: empty for live. points: float32 [5, 2] pixels, None if unknown.
 
-    video: the clip it is a frame of, one name per clip of the data set. tags: all further columns, for protocols to
+    video: the clip it is a frame of, one name per clip of the data set; the picture's own path where none is named, so
+    that pictures of two sets with the same layout stay apart. tags: all further columns, for protocols to
     select by (phone, session, instrument).
     """
 
@@ -77,15 +78,16 @@ def _record(manifest: Path, line: int, row: dict[str, str], has_points: bool) ->
         except ValueError as error:
             raise DtdaError(f"{manifest}, line {line}: facial points are not numbers ({error}).") from error
     known = {*COLUMNS, *POINTS, *BOX}
+    path = manifest.parent / row["path"]
     return Record(
-        path=manifest.parent / row["path"],
+        path=path,
         label=Label(row["label"]),
         attack_type=row.get("attack_type") or "",
         domain=row["domain"],
         subject=row["subject"],
         split=row["split"],
         points=points,
-        video=row.get("video") or row["path"],
+        video=row.get("video") or str(path),
         tags={name: value for name, value in row.items() if value and name not in known},
     )
 
@@ -99,6 +101,7 @@ def write_manifest(path: Path, records: Sequence[Record]) -> None:
     for r in records:
         points = [""] * len(POINTS) if r.points is None else [f"{value:.2f}" for value in r.points.ravel()]
         where = Path(os.path.relpath(r.path.absolute(), path.absolute().parent)).as_posix()
-        row = [where, r.label.value, r.attack_type, r.domain, r.subject, r.split, r.video]
+        video = "" if r.video == str(r.path) else r.video  # a path is told once, and relative
+        row = [where, r.label.value, r.attack_type, r.domain, r.subject, r.split, video]
         writer.writerow([*row, *points, *(r.tags.get(name, "") for name in tags)])
     write_atomic(path, text.getvalue().encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,17 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wm
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 CONTAINERS = (".hdf5", ".h5")
 SUFFIXES = VIDEOS + PICTURES + CONTAINERS
+
+
+def need_library(paths: Iterable[Path]) -> None:
+    """Raises DtdaError with the install line when one of the files needs a library that is missing here."""
+    container = next((path for path in paths if path.suffix.lower() in CONTAINERS), None)
+    if container is None:
+        return
+    try:
+        import h5py  # noqa: F401
+    except ImportError as error:
+        raise DtdaError(f"{container}: HDF5 files need h5py, which is not installed; run: pip install h5py.") from error
 
 
 def picked(length: int, count: int) -> list[int]:
@@ -91,10 +102,9 @@ def _open(path: Path) -> cv2.VideoCapture:
 
 def _contained(path: Path, count: int) -> Iterator[tuple[int, Image]]:
     """Frames of groups `Frame_<n>/array`, or of the first 4-D colour data set; RGB, channels first or last."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise DtdaError(f"{path}: HDF5 files need h5py, which is not installed; run: pip install h5py.") from error
+    need_library([path])
+    import h5py
+
     try:
         with h5py.File(path) as file:
             frames = _frames_of(file)

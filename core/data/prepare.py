@@ -22,7 +22,7 @@ import numpy as np
 from dtda.core.data.crew import mapped
 from dtda.core.data.cutout import MARGIN, cut_out
 from dtda.core.data.manifest import Record, read_manifest, write_manifest
-from dtda.core.data.media import read_frames
+from dtda.core.data.media import need_library, read_frames
 from dtda.core.data.readers.clip import Clip, Reading
 from dtda.core.errors import DtdaError
 from dtda.core.sidecar import write_atomic
@@ -75,8 +75,11 @@ def prepare(
 ) -> dict[str, Report]:
     """Prepare sets by name. workers: processes, 0 works in this one. progress: called with the number of clips done.
 
-    Sets prepared earlier stay. Raises DtdaError when `out` holds something else, or pictures of other options.
+    Sets prepared earlier stay. Raises DtdaError when `out` holds something else, or pictures of other options, and
+    when a library for its files is not installed.
     """
+    # What is missing on this machine is no fault of a clip: it must not stand in the journal.
+    need_library(clip.path for reading in readings.values() for clip in reading.clips)
     _claim(out, plan)
     reports = {
         name: _prepare(reading, out / folder_of(name), plan, workers, progress) for name, reading in readings.items()
@@ -280,6 +283,6 @@ def _record(clip: Clip, folder: Path, index: int, points: tuple[float, ...]) -> 
         subject=clip.subject,
         split=clip.split,
         points=np.array(points, np.float32).reshape(5, 2),
-        video=f"{folder.name}/{clip.video}",
+        video=f"{folder.name}/{clip.part_of or clip.video}",
         tags={name: value for name, value in clip.tags.items() if value},
     )

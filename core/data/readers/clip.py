@@ -25,7 +25,8 @@ class Clip:
     """A video, a picture or an HDF5 file of frames, with what its data set says of it.
 
     attack_type: one of ATTACK_TYPES, or what a generic set calls it; empty for live. subject: unique over all sets.
-    video: the path below the root of the set, as text. tags: what protocols may select by. locate: box of the annotated face
+    video: its name in the set, a relative path without `..`, which its pictures are named after. part_of: the clip it is a
+    frame of, where the set has single frames. tags: what protocols may select by. locate: box of the annotated face
     of a frame, (path, frame index, (height, width)) -> float32 [4] xyxy frame pixels or None; it decides where a frame
     holds several faces.
     """
@@ -39,6 +40,7 @@ class Clip:
     video: str
     tags: Mapping[str, str] = field(default_factory=dict)
     locate: Locate | None = None
+    part_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

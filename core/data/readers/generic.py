@@ -7,6 +7,8 @@ the second a person. Without split folders all is test.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,11 +41,26 @@ def read(root: Path, domain: str) -> Reading:
 
 def _listed(table: Path) -> Iterator[Clip]:
     for record in read_manifest(table):
-        where = Path(record.path)
-        name = below(where, table.parent) if where.is_relative_to(table.parent) else where.name
         yield Clip(
-            where, record.label, record.attack_type, record.domain, record.subject, record.split, name, record.tags
+            path=record.path,
+            label=record.label,
+            attack_type=record.attack_type,
+            domain=record.domain,
+            subject=record.subject,
+            split=record.split,
+            video=_name(record.path, table.parent),
+            tags=record.tags,
+            part_of="" if record.video == str(record.path) else record.video,
         )
+
+
+def _name(path: Path, root: Path) -> str:
+    """Path below the root; for a file elsewhere its name in a folder that stands for where that is."""
+    inner = os.path.relpath(path, root)
+    folder, name = os.path.split(inner)
+    if os.pardir in Path(inner).parts:
+        inner = f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}/{name}"
+    return spelt(Path(inner).as_posix())
 
 
 def _parts(root: Path) -> Iterator[tuple[str, Path]]:
