@@ -95,7 +95,7 @@ def evaluate(table: ScoreTable, level: str = "video", units: str = "auto", draws
         target_threshold=metrics.eer(answered.p_live, answered.live).threshold,
         rows=rows,
         epochs=summarise(table.about.history),
-        notes=(*notes, *said, *_warnings(dev, rows[0])),
+        notes=(*table.about.notes, *notes, *said, *_warnings(dev, rows[0])),
     )
 
 

@@ -32,7 +32,8 @@ class About(BaseModel):
     """Where scores come from. name: of the student. protocol: or, in words, the split of a manifest.
 
     thresholds: of the checkpoint, used where the file has no dev rows. history: one entry per epoch with test_auc,
-    test_eer (at the test data's own threshold), test_hter (at that epoch's dev threshold), all per video.
+    test_eer (at the test data's own threshold), test_hter (at that epoch's dev threshold), all per video. notes: sentences
+    for the report.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -43,6 +44,7 @@ class About(BaseModel):
     targets: list[str] = []
     thresholds: dict[str, Threshold] = {}
     history: list[dict[str, float | None]] = []
+    notes: list[str] = []
 
 
 @dataclass(frozen=True)

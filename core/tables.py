@@ -47,7 +47,7 @@ def to_csv(report: Report) -> str:
 def to_json(report: Report) -> str:
     """The whole report; NaN becomes null."""
     values = asdict(report) | {
-        "about": report.about.model_dump(exclude={"history", "thresholds"}),
+        "about": report.about.model_dump(exclude={"history", "thresholds", "notes"}),
         "thresholds": {name: threshold.model_dump() for name, threshold in report.thresholds.items()},
     }
     return json.dumps(_plain(values), indent=2, ensure_ascii=False) + "\n"

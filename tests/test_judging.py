@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import torch
 
 from dtda.app import cli
 from dtda.core.data.chips import cut_chips
-from dtda.core.data.manifest import POINTS, read_manifest
+from dtda.core.data.manifest import POINTS, read_manifest, write_manifest
 from dtda.core.errors import DtdaError
 from dtda.core.evaluate import evaluate
 from dtda.core.metrics import auc
@@ -81,7 +82,8 @@ def save(manifest, tmp_path):
         dumped |= changes.pop("config", {})
         history = [{"dev_eer": 0.2, "test_eer": 0.3, "test_auc": 0.7, "test_hter": 0.35, "dev_auc": 0.8}] * 2
         state = {"config": dumped, "student": weights, "ema": weights, "fold": "c", "sources": ["a", "b"],
-                 "targets": ["c"], "history": history, "thresholds": {"default": threshold}}  # fmt: skip
+                 "targets": ["c"], "history": history, "trained_on": ["s0", "s4"],
+                 "thresholds": {"default": threshold}}  # fmt: skip
         checkpoint.save(path, {key: value for key, value in (state | changes).items() if value is not None})
         return path
 
@@ -170,14 +172,103 @@ def test_other_folds_need_unseen_test_pictures(save):
         judge(save({"protocol": "splits", "fold": None}, fold="splits"), Task("sim-loo"), _no_detector)
 
 
-def test_test_pictures_that_were_trained_on_are_refused(save, manifest, tmp_path):
+def test_test_pictures_of_people_trained_on_are_refused(save, manifest, tmp_path):
+    """Also in domain c, where they were not trained on: the same people stand in all domains of a simulated set."""
     custom = tmp_path / "own.toml"
     custom.write_text(
         '[swapped]\nabout = "train and test change places"\n[[swapped.fold]]\nname = "all"\n'
         'train = [{ split = ["test"] }]\ndev = [{ split = ["dev"] }]\ntest = [{ split = ["train"] }]\n'
     )
-    with pytest.raises(DtdaError, match="16 of the 24 test pictures of fold all were trained on"):
+    with pytest.raises(
+        DtdaError, match=r"^24 of the 24 test pictures .* \(2 of 2 people\); name another fold or protocol\. "
+    ):
         judge(save(), Task(f"{custom}:swapped"), _no_detector)
+    with pytest.raises(DtdaError, match=r"24 of the 24 test pictures .*; name another --split\. If they only have"):
+        judge(save(), Task(str(manifest), split="train"), _no_detector)
+
+
+def test_a_checkpoint_that_does_not_say_whom_it_was_trained_on_is_refused(save):
+    with pytest.raises(DtdaError, match=r"did not say whom it was trained on; train it again\.$"):
+        judge(save(trained_on=None), Task(), _no_detector)
+
+
+def _renamed(manifest, name, subject, domains="abc", **changes):
+    """The manifest with other subjects and columns, only of some domains."""
+    records = [r for r in read_manifest(manifest) if r.domain in domains and r.path.name != "c2print0.png"]
+    path = manifest.parent / name
+    write_manifest(path, [replace(r, subject=subject(r), **{k: f(r) for k, f in changes.items()}) for r in records])
+    return path
+
+
+@pytest.fixture
+def loo(save, manifest):
+    """A checkpoint of loo, fold c, of three sets with people of their own, and their manifest. It was trained on the train
+    and test people of a and b."""
+    path = _renamed(manifest, "loo.csv", lambda r: f"{r.domain}/{r.subject}")
+    people = sorted(f"{domain}/s{n}" for domain in "ab" for n in range(8) if n % 4 != 1)
+    data = {"protocol": "loo", "fold": "c", "manifests": [str(path)]}
+    return lambda: save(data, trained_on=people), path
+
+
+def test_a_split_that_was_trained_on_is_refused_whatever_names_it(loo, manifest, capsys):
+    checkpoint, path = loo
+    of_a = _renamed(manifest, "a.csv", lambda r: f"a/{r.subject}", "a")
+    for words, counts, way in (
+        ((path,), "32 of the 47 test pictures", "name another --split or --domain c."),
+        ((path, "--domain", "a"), "16 of the 16 test pictures", "name another --split."),
+        ((path, "--domain", "b", "--domain", "c"), "16 of the 31 test pictures", "name another --split or --domain c."),
+        (("splits",), "32 of the 47 test pictures", "name another fold or protocol or --domain c."),
+        (("splits", "--manifest", of_a), "16 of the 16 test pictures", "name another fold or protocol."),
+        (("loo", "--fold", "a"), "24 of the 24 test pictures", "name another fold or protocol."),
+    ):
+        status, out, err = _evaluate(capsys, checkpoint(), *words)
+        told = err.splitlines()[-1]
+        assert (status, out) == (2, ""), words
+        assert told.startswith(f"dtda: {counts} show people that the checkpoint was trained on ("), told
+        assert way in told, told
+    for task in (Task(), Task(str(path), domains=["c"]), Task("splits", domains=["c"])):
+        table = judge(checkpoint(), task, _no_detector).table
+        assert set(table.of("test").domain.tolist()) == {"c"}
+        assert table.about.notes == []
+
+
+def test_people_trained_on_do_not_set_the_threshold(save, manifest):
+    """Every sixth training subject of a set without a dev part sets it; with one person less those are others."""
+    columns = {"split": lambda r: "test" if r.split == "test" else "train", "domain": lambda r: "casia-fasd"}
+    whole = _renamed(manifest, "whole.csv", lambda r: r.subject, "a", **columns)
+    fewer = manifest.parent / "fewer.csv"
+    write_manifest(fewer, [r for r in read_manifest(whole) if r.subject != "s0"])
+    data = {"protocol": "intra", "fold": None, "manifests": [str(whole)]}
+    path = save(data, fold="intra", trained_on=["s1", "s4", "s5"])  # s0 is the threshold's
+    assert set(judge(path, Task(), _no_detector).table.of("dev").subject.tolist()) == {"s0"}
+    with pytest.raises(
+        DtdaError, match=r"4 of the 4 dev pictures .* \(1 of 1 people\); name .* or a manifest\.csv, to be"
+    ):
+        judge(path, Task(manifests=[fewer]), _no_detector)
+    judge(path, Task(str(fewer)), _no_detector)
+
+
+def test_a_protocol_whose_lists_share_people_says_so(save, manifest, tmp_path, capsys):
+    """As NUAA's: its own evaluation is allowed, every other one of its training people is not."""
+    everyone = sorted({record.subject for record in read_manifest(manifest)})
+    shared = _renamed(manifest, "nuaa.csv", lambda r: everyone[int(r.subject[1:]) // 4], "a", domain=lambda r: "nuaa",
+                      split=lambda r: "test" if r.split == "test" else "train")  # fmt: skip
+    path = save({"protocol": "nuaa", "fold": None, "manifests": [str(shared)]}, fold="nuaa", trained_on=["s1"])
+    status, out, _ = _evaluate(capsys, path, "--no-plots", "--draws", 5, "--out", tmp_path / "e")
+    assert status == 0
+    assert "as the protocol's lists want it: the figures are not about new people." in out
+    assert _evaluate(capsys, tmp_path / "e" / "scores.csv", "--draws", 5)[1] == (tmp_path / "e/report.md").read_text()
+    with pytest.raises(DtdaError, match="8 of the 16 test pictures"):
+        judge(path, Task(str(shared)), _no_detector)
+
+
+def test_what_cannot_be_checked_is_noted(save, manifest):
+    unnamed = _renamed(manifest, "unnamed.csv", lambda r: "")
+    notes = judge(save(), Task(str(unnamed)), _no_detector).table.about.notes
+    assert notes == ["Pictures without a subject cannot be told from those of people that were trained on."]
+    with pytest.raises(DtdaError, match=r"^47 of the 47 test pictures"):
+        judge(save(trained_on=["", "s0"]), Task(str(unnamed)), _no_detector)
+    assert "dev people" in judge(save(), Task(str(manifest), split="dev"), _no_detector).table.about.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from pathlib import Path
 from dtda.core.errors import DtdaError
 
 LICENCE = "Apache-2.0"
+CHIPS = 64  # source dev faces on which torch and onnxruntime are compared
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CKPT")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="STUDENT.onnx")
     parser.add_argument(
-        "--training-data", metavar="TEXT", help="what it was trained on (default: the manifests' names)"
+        "--training-data", metavar="TEXT", help="what it was trained on (default: how much of which manifests)"
     )
     parser.add_argument(
         "--licence", default=LICENCE, metavar="TEXT", help=f"licence of the weights (default {LICENCE})"
@@ -36,13 +37,14 @@ def run(args: argparse.Namespace) -> int:
 
     from dtda.core.export import export
     from dtda.core.training.checkpoint import load_student
-    from dtda.core.training.material import load_chips
+    from dtda.core.training.material import load
 
     config = load_student(args.checkpoint).config
-    chips = load_chips(config.data, detector)
-    dev = [number for number, record in enumerate(chips.records) if record.split == "dev"]
-    some = chips.images[sorted(np.random.default_rng(0).permutation(dev)[:64].tolist()), 0]
-    data = args.training_data or f"{len(chips.records)} pictures of {', '.join(map(str, config.data.manifests))}"
+    material = load(config.data, detector)
+    chips, fold = material.chips, material.fold
+    some = chips.images[sorted(np.random.default_rng(0).permutation(fold.dev)[:CHIPS].tolist()), 0]
+    manifests = ", ".join(map(str, config.data.manifests))
+    data = args.training_data or f"{len(fold.train)} pictures of {manifests}"
     difference = export(args.checkpoint, args.out, np.asarray(some), data, args.licence, args.note)
     size = args.out.stat().st_size / 1e6
     print(f"{args.out}: {size:.1f} MB; max |dp| to torch {difference:.1e} on {len(some)} face chips")

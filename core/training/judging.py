@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from dtda.core.data.chips import Chips
 from dtda.core.data.manifest import Record, read_manifest
-from dtda.core.data.protocols import Fold, resolve
+from dtda.core.data.protocols import resolve
 from dtda.core.errors import DtdaError
 from dtda.core.models.student import Student
 from dtda.core.scores import About, ScoreTable
@@ -75,9 +74,11 @@ def judge(path: Path, task: Task, make_detector: Callable[[], Detect]) -> Judged
     """Score what the task names with the checkpoint at `path`, on a GPU where there is one.
 
     make_detector: called if a picture has no facial points. Raises DtdaError for a checkpoint, protocol, fold, domain or
-    manifest that does not fit, and for test pictures that were trained on.
+    manifest that does not fit, and for dev or test pictures of people that were trained on.
     """
     trained = load_student(path)
+    if "trained_on" not in trained.state:
+        raise DtdaError(f"{path}: an earlier version wrote it and did not say whom it was trained on; train it again.")
     if task.of_manifest and (task.fold or task.manifests):
         raise DtdaError(f"{task.protocol}: is a manifest; --fold and --manifest go with the name of a protocol.")
     if task.split and not task.of_manifest:
@@ -91,26 +92,38 @@ def judge(path: Path, task: Task, make_detector: Callable[[], Detect]) -> Judged
     data = trained.config.data.model_copy(update={"manifests": manifests})
     chips = load_chips(data, make_detector)
     everything = [record for manifest in manifests for record in read_manifest(manifest)]
-    choose, about, title = _of_manifest(path, trained, task) if task.of_manifest else _of_protocol(trained, task, chips)
+    plan = _of_manifest(path, trained, task) if task.of_manifest else _of_protocol(trained, task, chips)
 
-    parts = _on_domains(choose(chips.records), chips.records, task.domains)
+    parts = _on_domains(plan.choose(chips.records), chips.records, task.domains)
+    seen = frozenset(trained.state["trained_on"])
+    _check_unseen(parts, chips.records, seen - plan.shared, task)
     kept = {record.path for record in chips.records}
-    wanted = _on_domains(choose(everything), everything, task.domains)
+    wanted = _on_domains(plan.choose(everything), everything, task.domains)
     lost = [
         (part, everything[i]) for part, numbers in wanted.items() for i in numbers if everything[i].path not in kept
     ]
+    about, title = plan.about, plan.title
     if not about.targets or task.domains:
         targets = sorted({chips.records[number].domain for number in parts["test"]})
         about = about.model_copy(update={"targets": targets, "history": []})
         title = "-".join([title, *task.domains])
+    people = {chips.records[number].subject for numbers in parts.values() for number in numbers}
+    about = about.model_copy(update={"notes": [*about.notes, *_notes(people, seen)]})
     student = trained.student.to("cuda" if torch.cuda.is_available() else "cpu")
     return Judged(title, student, chips, parts, score_table(student, chips, parts, lost, about))
 
 
-Choose = Callable[[Sequence[Record]], Parts]
+@dataclass(frozen=True)
+class _Plan:
+    """choose: parts of some records. shared: people whom the run's own protocol has in training and test."""
+
+    choose: Callable[[Sequence[Record]], Parts]
+    about: About
+    title: str
+    shared: frozenset[str] = frozenset()
 
 
-def _of_manifest(path: Path, trained: Trained, task: Task) -> tuple[Choose, About, str]:
+def _of_manifest(path: Path, trained: Trained, task: Task) -> _Plan:
     """One split of a manifest; thresholds are the checkpoint's."""
     if "thresholds" not in trained.state:
         raise DtdaError(f"{path}: its training has not finished, so it has no threshold; go on with --resume.")
@@ -128,11 +141,14 @@ def _of_manifest(path: Path, trained: Trained, task: Task) -> tuple[Choose, Abou
         protocol=f"the {split} split of {manifest}",
         sources=trained.state["sources"],
         thresholds=trained.state["thresholds"],
+        notes=["If the checkpoint's thresholds were fixed on these dev people, errors at them flatter."]
+        if split == "dev"
+        else [],
     )
-    return choose, about, f"{manifest.absolute().parent.name}-{split}"
+    return _Plan(choose, about, f"{manifest.absolute().parent.name}-{split}")
 
 
-def _of_protocol(trained: Trained, task: Task, chips: Chips) -> tuple[Choose, About, str]:
+def _of_protocol(trained: Trained, task: Task, chips: Chips) -> _Plan:
     """Source dev and target test of a fold."""
     own, own_fold = trained.config.data.protocol, trained.state["fold"]
     protocol = task.protocol or own
@@ -143,8 +159,6 @@ def _of_protocol(trained: Trained, task: Task, chips: Chips) -> tuple[Choose, Ab
         raise DtdaError(f"protocol {protocol} has the folds {names}; name one with --fold.")
     fold = folds[0]
     is_own = (protocol, fold.name) == (own, own_fold)
-    if not is_own:
-        _check_unseen(trained, fold, chips)
     about = About(
         name=trained.config.name,
         protocol=protocol,
@@ -158,20 +172,41 @@ def _of_protocol(trained: Trained, task: Task, chips: Chips) -> tuple[Choose, Ab
         found = resolve(protocol, records, fold.name)[0]
         return {"dev": found.dev, "test": found.test}
 
-    return choose, about, f"{protocol}-{fold.name}" if fold.name != protocol else protocol
+    # Where official lists share no people, `resolve` has made sure that none of these are in dev or test.
+    shared = frozenset(chips.records[number].subject for number in fold.train) if is_own else frozenset()
+    return _Plan(choose, about, f"{protocol}-{fold.name}" if fold.name != protocol else protocol, shared)
 
 
-def _check_unseen(trained: Trained, fold: Fold, chips: Chips) -> None:
-    own, own_fold = trained.config.data.protocol, trained.state["fold"]
-    seen: set[int] = set()
-    with contextlib.suppress(DtdaError):  # other data, to which the run's own protocol does not apply
-        seen = set(resolve(own, chips.records, own_fold)[0].train)
-    both = len(seen & set(fold.test))
-    if both:
+def _check_unseen(parts: Parts, records: Sequence[Record], seen: frozenset[str], task: Task) -> None:
+    """No dev or test picture shows a person trained on. A name is one person in all domains: simulated domains show the
+    same people, and readers of public sets put the set's name before theirs."""
+    for part, numbers in parts.items():
+        known = [number for number in numbers if records[number].subject in seen]
+        if not known:
+            continue
+        people = {records[number].subject for number in numbers}
+        ways = ["another --split" if task.of_manifest else "another fold or protocol"]
+        clean = {records[number].domain for number in numbers} - {records[number].domain for number in known}
+        if part == "dev":
+            ways.append("a manifest.csv, to be scored at the checkpoint's own threshold")
+        elif clean:
+            ways.append(" ".join(f"--domain {name}" for name in sorted(clean)))
         raise DtdaError(
-            f"{both} of the {len(fold.test)} test pictures of fold {fold.name} were trained on; this checkpoint is of "
-            f"protocol {own}, fold {own_fold}."
+            f"{len(known)} of the {len(numbers)} {part} pictures show people that the checkpoint was trained on "
+            f"({len(people & seen)} of {len(people)} people); name {' or '.join(ways)}. If they only have the same names, "
+            "give them others in the column subject."
         )
+
+
+def _notes(people: set[str], seen: frozenset[str]) -> list[str]:
+    """What the check for people that were trained on let pass."""
+    notes = []
+    if people & seen:
+        notes.append("Some of these people were trained on in other pictures, as the protocol's lists want it: the figures "
+                     "are not about new people.")  # fmt: skip
+    if "" in people | seen:
+        notes.append("Pictures without a subject cannot be told from those of people that were trained on.")
+    return notes
 
 
 def _on_domains(parts: Parts, records: Sequence[Record], domains: Sequence[str]) -> Parts:
