@@ -5,8 +5,10 @@ Training writes it (export.py), engines read it; the two meet only here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,17 +93,28 @@ def read_sidecar(model: Path) -> Sidecar:
 def write_atomic(path: Path, data: bytes) -> None:
     """Write beside and rename, so that a crash or a full disk leaves the old file whole.
 
-    Raises DtdaError when the path names a folder, OSError when it cannot be written.
+    Raises DtdaError when the path names a folder, OSError naming the path when it cannot be written.
     """
     if path.name in ("", "..") or path.is_dir():
         raise DtdaError(f"{path} is a folder; name a file in it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with naming(path):
+            temporary.write_bytes(data)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from within names this path, if no other: that of a full disk does not say whose."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_sidecar(model: Path, sidecar: Sidecar) -> None:

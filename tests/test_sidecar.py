@@ -1,10 +1,21 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from dtda.core.errors import DtdaError
-from dtda.core.sidecar import Sidecar, Threshold, read_sidecar, sha256, sidecar_path, write_atomic, write_sidecar
+from dtda.core.sidecar import (
+    Sidecar,
+    Threshold,
+    naming,
+    read_sidecar,
+    sha256,
+    sidecar_path,
+    write_atomic,
+    write_sidecar,
+)
 
 
 @pytest.fixture
@@ -82,3 +93,16 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_full_disk_is_told_with_the_path(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "a.json").write_bytes(b"old")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.json"):
+        write_atomic(tmp_path / "a.json", b"new")
+    assert (tmp_path / "a.json").read_bytes() == b"old"
+    with pytest.raises(OSError, match=r"No such file .*: 'other'$"), naming(tmp_path):
+        open("other")  # noqa: PTH123, SIM115  what an error names itself is kept

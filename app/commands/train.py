@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,12 +47,22 @@ def run(args: argparse.Namespace) -> int:
         require_file(out / "last.ckpt", "leave --resume out to start a run")
     require_torch()
     from dtda.app.commands.simulate import detector
+    from dtda.core.sidecar import naming
     from dtda.core.training.loop import train
 
-    path = train(config, out, args.resume, detector)
+    threading.excepthook = _untold
+    with naming(out):
+        path = train(config, out, args.resume, detector)
     if os.environ.get("RANK", "0") == "0":
         print(f"trained: {path}; next: dtda evaluate {path}, dtda export {path} -o student.onnx")
     return 0
+
+
+def _untold(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread passes the error of a full disk on to its caller, who says it in a sentence."""
+    told = isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard.")
+    if not told:
+        threading.__excepthook__(args)
 
 
 def require_torch(names: Sequence[str] = TRAINING) -> None:

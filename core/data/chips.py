@@ -1,13 +1,16 @@
 """Chips of a data set, cut once with the live pipeline's preprocessing and kept in one memory-mapped array.
 
-Each training picture is cut a few times with its facial points moved a little, as a detector's points move: the network
-then sees the sharpness a single resampling gives, which a second crop from a stored chip would spoil.
+Each picture is cut a few times with its facial points moved a little, as a detector's points move: the network then sees
+the sharpness a single resampling gives, which a second crop from a stored chip would spoil. Which pictures train is the
+protocol's business, so all of them are cut so; evaluation takes the first crop, which is unmoved.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +30,8 @@ from dtda.core.simulate.cues import measure
 from dtda.core.simulate.portrait import Detect
 from dtda.core.types import Floats, Image
 
-VERSION = 3  # raise when preprocessing or cues change, so that cached chips are cut anew
+VERSION = 4  # raise when preprocessing or cues change, so that cached chips are cut anew
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERVAL = 500  # pictures between two notes of progress: a killed run loses at most these
 
 
@@ -66,8 +70,8 @@ def cut_chips(
 ) -> Chips:
     """Read the cache of these records and this rule below `folder`, or make it.
 
-    crops: J of `Chips`; only training pictures are moved, the others repeat their first crop. detect: finds faces where
-    a record has no points. Raises DtdaError when no picture could be used.
+    crops: J of `Chips`. detect: finds faces where a record has no points. Raises DtdaError when no picture could be used
+    and when the disk is too small.
     """
     key = hashlib.sha256(json.dumps([_line(record) for record in records]).encode())
     key.update(f"{rule.size} {rule.margin} {crops} {VERSION}".encode())
@@ -87,7 +91,7 @@ def cut_chips(
 def _line(record: Record) -> list[object]:
     stat = record.path.stat() if record.path.is_file() else None
     points = None if record.points is None else record.points.ravel().tolist()
-    return [str(record.path.absolute()), stat and [stat.st_size, stat.st_mtime_ns], record.split, points]
+    return [str(record.path.absolute()), stat and [stat.st_size, stat.st_mtime_ns], points]
 
 
 def _cut(
@@ -147,10 +151,41 @@ def _arrays(place: Path, count: int, crops: int, size: int) -> dict[str, np.memm
     fresh = not (place / "progress.json").is_file()
     place.mkdir(parents=True, exist_ok=True)
     mode: Literal["w+", "r+"] = "w+" if fresh else "r+"
-    return {
-        name: np.lib.format.open_memmap(place / f"{name}.npy", mode, dtype, None if mode == "r+" else shape)
-        for name, (dtype, shape) in shapes.items()
-    }
+    arrays = {}
+    try:
+        for name, (dtype, shape) in shapes.items():
+            path = place / f"{name}.npy"
+            arrays[name] = np.lib.format.open_memmap(path, mode, dtype, None if mode == "r+" else shape)
+            _reserve(path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        if fresh:
+            shutil.rmtree(place)
+        needed = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for dtype, shape in shapes.values())
+        raise DtdaError(
+            f"{place}: the chips need {_size(needed)} and {_size(shutil.disk_usage(place.parent).free)} are free there; "
+            "free some space, or put them on another disk with data.cache."
+        ) from error
+    return arrays
+
+
+def _reserve(path: Path) -> None:
+    """Give a file its blocks: a process that writes a hole of a mapped file on a full disk is killed without a word."""
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except (AttributeError, OSError) as error:
+        # Not all systems can, nor all file systems: there the free space is at least looked at.
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        if size - 512 * getattr(path.stat(), "st_blocks", 0) > shutil.disk_usage(path.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _crops(record: Record, rule: CropRule, crops: int, detect: Detect | None) -> tuple[Image, Floats] | str:
@@ -169,7 +204,7 @@ def _crops(record: Record, rule: CropRule, crops: int, detect: Detect | None) ->
     upright = np.column_stack([points, np.ones(5)])
     cut, placed = [], []
     for number in range(crops):
-        if number and record.split == "train":
+        if number:
             moved = jittered(points, rng)
         try:
             cut.append(crop(bgr, moved, rule))

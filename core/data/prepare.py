@@ -25,7 +25,7 @@ from dtda.core.data.manifest import Record, read_manifest, write_manifest
 from dtda.core.data.media import need_library, read_frames
 from dtda.core.data.readers.clip import Clip, Reading
 from dtda.core.errors import DtdaError
-from dtda.core.sidecar import write_atomic
+from dtda.core.sidecar import naming, write_atomic
 from dtda.core.simulate.portrait import Detect
 from dtda.core.types import Face, Floats, Image, Label
 
@@ -122,7 +122,7 @@ def _prepare(
     if progress and done:
         progress(len(done))
     left = [clip for clip in reading.clips if clip.video not in done]
-    with journal.open("a", encoding="utf-8") as file:
+    with naming(journal), journal.open("a", encoding="utf-8") as file:
         for taken in mapped(partial(_take, folder=folder, plan=plan), left, workers):
             done[taken.clip] = taken
             file.write(json.dumps([getattr(taken, name) for name in Taken.__slots__]) + "\n")
