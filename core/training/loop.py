@@ -168,14 +168,15 @@ class Run:
         return values | {"gradient": gradient, "lr": self.schedule.get_last_lr()[0]}
 
     def _update(self) -> float:
-        """Returns the student's gradient norm before clipping; where it is no number nothing changes."""
+        """Returns the student's gradient norm before clipping; where any norm is no number nothing changes."""
         method, clip = self.method, self.config.optim.clip
         norm = self.fabric.clip_gradients(method.student, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+        norms = [math.nan if norm is None else float(norm)]
         # Each by itself, or a discriminator's gradient would shorten the student's step.
         for part in (method.discriminator, method.adapters):
             if part:
-                torch.nn.utils.clip_grad_norm_(part.parameters(), clip)
-        gradient = float(norm) if norm is not None else math.nan
+                norms.append(float(torch.nn.utils.clip_grad_norm_(part.parameters(), clip)))
+        gradient = norms[0] if all(map(math.isfinite, norms)) else math.nan
         scaled = self.config.precision == "16-mixed"  # its scaler passes such a step over and lowers the scale
         if not scaled and not math.isfinite(gradient):
             return gradient
