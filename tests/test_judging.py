@@ -260,6 +260,8 @@ def test_a_protocol_whose_lists_share_people_says_so(save, manifest, tmp_path, c
     assert _evaluate(capsys, tmp_path / "e" / "scores.csv", "--draws", 5)[1] == (tmp_path / "e/report.md").read_text()
     with pytest.raises(DtdaError, match="8 of the 16 test pictures"):
         judge(path, Task(str(shared)), _no_detector)
+    with pytest.raises(DtdaError, match="8 of the 16 test pictures"):
+        judge(save({"manifests": [str(shared)]}, trained_on=["s1"]), Task("nuaa"), _no_detector)
 
 
 def test_what_cannot_be_checked_is_noted(save, manifest):
