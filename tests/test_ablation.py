@@ -1,12 +1,21 @@
 """The ablation table: its rows, its runs, and figures made from score files worked out by hand."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from filelock import FileLock
 
+from dtda.app import cli
 from dtda.core.errors import DtdaError
 from dtda.core.metrics import auc
+from dtda.core.models.stargan import Discriminator
 from dtda.core.scores import About, make_table
 from dtda.core.training import ablation
 from dtda.core.training.ablation import ROWS, WARM, Job, do, jobs, markdown, row_config, table
@@ -96,6 +105,17 @@ def test_the_table_is_what_its_score_files_say():
     assert len({line.count("|") for line in text}) == 1
 
 
+def test_without_erm_the_table_names_what_gains_are_over():
+    done = [(_job(row, "x", 0), _scores(0, shift)) for row, shift in (("DTDA", 0.2), ("DAT", 0.05))]
+    dat, dtda = table(done, draws=20)
+    assert (dat.base, dtda.base, dat.gain) == ("DAT", "DAT", 0)
+    header, _, first, second = markdown([dat, dtda]).splitlines()
+    assert "| vs DAT (95 %) |" in header
+    assert "ERM" not in header
+    assert first.split(" | ")[3] == "-"
+    assert second.split(" | ")[3].startswith("+")
+
+
 def test_only_pairs_that_all_rows_have_are_compared():
     done = [(_job("ERM", "x", 0), _scores(0, 0.1)), (_job("ERM", "x", 1), _scores(1, 0.1))]
     done.append((_job("DAT", "x", 0), _scores(2, 0.1)))
@@ -104,7 +124,12 @@ def test_only_pairs_that_all_rows_have_are_compared():
 
 
 @pytest.fixture
-def tiny(textures, tmp_path):
+def tiny(tiny_file):
+    return read_config(tiny_file)
+
+
+@pytest.fixture
+def tiny_file(textures, tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text(
         f"""
@@ -120,7 +145,7 @@ def tiny(textures, tmp_path):
         batch = 16
         """
     )
-    return read_config(path)
+    return path
 
 
 def test_a_run_is_done_once_and_never_mixed(tiny, tmp_path, monkeypatch):
@@ -134,6 +159,113 @@ def test_a_run_is_done_once_and_never_mixed(tiny, tmp_path, monkeypatch):
     (other,) = jobs(tiny.model_copy(update={"dropout": 0.0}), "sim-loo", ["c"], ["DAA"], 1, tmp_path / "out")
     with pytest.raises(DtdaError, match="holds a run of another configuration"):
         do(other, None)
+
+
+def test_how_a_run_is_executed_may_differ(tiny, tmp_path):
+    (job,) = jobs(tiny, "sim-loo", ["c"], ["ERM"], 1, tmp_path / "out")
+    scores = do(job, None)
+    elsewhere = tiny.model_copy(update={"threads": 2, "workers": 1, "checkpoint_minutes": 9.0})
+    (again,) = jobs(elsewhere, "sim-loo", ["c"], ["ERM"], 1, tmp_path / "out")
+    np.testing.assert_array_equal(do(again, None).p_live, scores.p_live)
+    (job.out / "job.json").write_text("{}")
+    with pytest.raises(DtdaError, match="holds a run of another configuration"):
+        do(job, None)
+
+
+def test_a_second_writer_is_refused(tiny, tmp_path, monkeypatch):
+    (job,) = jobs(tiny, "sim-loo", ["c"], ["ERM"], 1, tmp_path / "out")
+    job.out.mkdir(parents=True)
+    monkeypatch.setattr(ablation, "PATIENCE", 0.1)
+    with FileLock(job.out / ".lock"), pytest.raises(DtdaError, match=r"seed0: another process trains this run"):
+        do(job, None)
+    assert not job.scores.exists()
+    assert do(job, None)
+
+
+def _teachers(tmp_path):
+    """A configuration whose generative teacher is missing, as text."""
+    torch.manual_seed(0)
+    torch.save(Discriminator(32, 4, 2, 2).state_dict(), tmp_path / "gan.pth")
+    return f"""
+        [teachers.perceptual]
+        kind = "stargan"
+        file = "{tmp_path}/gan.pth"
+        [teachers.generative]
+        kind = "stargan"
+        file = "{tmp_path}/none.pth"
+        """
+
+
+def test_wrong_teachers_are_refused_before_the_first_run(textures, tiny_file, tmp_path, capsys):
+    tiny_file.write_text(tiny_file.read_text() + _teachers(tmp_path))
+    words = [
+        "ablate",
+        "sim-loo",
+        f"data.cache={tmp_path}/chips",
+        "--config",
+        str(tiny_file),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    for text, words_told in ((None, "no such teacher file"), ("x", "not a readable PyTorch weights file")):
+        if text:
+            (tmp_path / "none.pth").write_text(text)
+        assert cli.main(words) == 2
+        assert f"none.pth: {words_told}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "chips").exists()
+    config = read_config(tiny_file)
+    ablation.check(config, ["ERM", "DAA + perceptual"])  # rows without that teacher are fine
+    with pytest.raises(DtdaError, match="SSDG: no such row"):
+        ablation.check(config, ["SSDG"])
+
+
+def _start(tiny_file, out, workers):
+    code = "import sys; from dtda.app import cli\nif __name__ == '__main__': sys.exit(cli.main(sys.argv[1:]))"
+    words = ["ablate", "sim-loo", "optim.epochs=2000", "--config", str(tiny_file), "--out", str(out), "--workers"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words, str(workers), "--seeds", "1", "--row", "ERM", "--row", "DAT", "--fold", "c"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 500  # on a busy machine
+    while not all((out / row / "c/seed0/last.ckpt").is_file() for row in ("erm", "dat")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return process
+
+
+def _children(process):
+    """Runs of the command: its processes but Python's own resource tracker."""
+    numbers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(n) for n in numbers if b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes()]
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_run_behind_and_a_killed_run_ends_the_command(tiny_file, tmp_path):
+    out = tmp_path / "out"
+    process = _start(tiny_file, out, 2)
+    children = _children(process)
+    assert len(children) == 2
+    process.kill()
+    process.stdout.read()  # ends when the last process that holds the pipe has ended
+    process.wait()
+    assert not any(Path(f"/proc/{number}").exists() for number in children)
+
+    process = _start(tiny_file, out, 2)  # goes on in the same folders
+    os.kill(_children(process)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "a process of this program was ended from outside" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_waits_for_no_run(tiny_file, tmp_path):
+    process = _start(tiny_file, tmp_path / "out", 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "Traceback" not in err
 
 
 def test_a_killed_run_goes_on(tiny, tmp_path):

@@ -29,6 +29,13 @@ def test_a_process_that_dies_is_one_sentence():
         list(mapped(os._exit, [1, 1, 1], 2))
 
 
+def test_a_failure_ends_the_others_at_once():
+    start = time.monotonic()
+    with pytest.raises(TypeError, match="str"):
+        list(mapped(time.sleep, [120, 1, "x", 120], 2))
+    assert time.monotonic() - start < 60
+
+
 def test_processes_end_with_a_killed_parent():
     code = "import time\nfrom dtda.core.data.crew import mapped\nif __name__ == '__main__':\n"
     code += "    for _ in mapped(time.sleep, [0, 0, 0, 60, 60, 60], 2): print('x', flush=True)\n"

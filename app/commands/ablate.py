@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,12 +46,13 @@ def run(args: argparse.Namespace) -> int:
 
     from dtda.core.training import ablation
 
+    rows = args.row or list(ablation.ROWS)
+    ablation.check(config, rows)
     out = args.out or Path("runs") / f"ablate-{args.protocol.rpartition(':')[2]}"
     folds = ablation.folds_of(config, args.protocol, detector)
     unknown = [name for name in args.fold or () if name not in folds]
     if unknown:
         raise DtdaError(f"protocol {args.protocol} has no fold {unknown[0]}; there are {', '.join(folds)}.")
-    rows = args.row or list(ablation.ROWS)
     warm = read_config(args.config, [*args.overrides, f"optim.epochs={args.warm}"]) if args.warm else None
     jobs = ablation.jobs(config, args.protocol, args.fold or folds, rows, args.seeds, out, warm)
     first = [job for job in jobs if job.row == ablation.WARM]
@@ -66,16 +68,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _all(jobs: list[Job], workers: int, bar: object) -> None:
-    import multiprocessing
+    from dtda.core.data.crew import mapped
 
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for _ in pool.imap_unordered(_one, jobs):
-            bar.update()  # type: ignore[attr-defined]
+    for _ in mapped(_one, jobs, workers):
+        bar.update()  # type: ignore[attr-defined]
 
 
 def _one(job: Job) -> None:
     from dtda.app.commands.simulate import detector
+    from dtda.app.commands.train import untold
     from dtda.core.training import ablation
 
+    threading.excepthook = untold
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # one bar for all runs
         ablation.do(job, detector)

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from dtda.core.sidecar import naming
     from dtda.core.training.loop import train
 
-    threading.excepthook = _untold
+    threading.excepthook = untold
     with naming(out):
         path = train(config, out, args.resume, detector)
     if os.environ.get("RANK", "0") == "0":
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _untold(args: threading.ExceptHookArgs) -> None:
+def untold(args: threading.ExceptHookArgs) -> None:
     """TensorBoard's thread passes the error of a full disk on to its caller, who says it in a sentence."""
     told = isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard.")
     if not told:

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from dtda.core import metrics
 from dtda.core.data.protocols import resolve
 from dtda.core.errors import DtdaError
 from dtda.core.resampling import draw, interval, separation
 from dtda.core.scores import About, ScoreTable, read_scores, write_scores
-from dtda.core.sidecar import write_atomic
+from dtda.core.sidecar import naming, write_atomic
 from dtda.core.simulate.portrait import Detect
-from dtda.core.training.config import DataPart, TrainConfig
+from dtda.core.training.config import DataPart, TrainConfig, same_run
 
 if TYPE_CHECKING:
     from dtda.core.training.material import Material
@@ -39,6 +40,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 BASE = "ERM"
 WARM = "warm-up"  # the run that the rows of its fold and seed start from
+PATIENCE = 5.0  # seconds that processes of a killed command have to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,28 @@ class Job:
 
 
 def row_config(config: TrainConfig, row: str) -> TrainConfig:
-    """The configuration with only the terms of one row. Raises DtdaError when it lacks a teacher of that row."""
+    """The configuration with only the terms of one row. Raises DtdaError for an unknown row and a teacher it lacks."""
+    if row not in ROWS:
+        raise DtdaError(f"{row}: no such row; there are {', '.join(ROWS)}.")
     adversary, names = ROWS[row]
     missing = [name for name in names if name not in config.teachers]
     if missing:
         raise DtdaError(f"the row {row} needs teachers.{missing[0]} in the configuration; add it or leave the row out.")
     domain = config.domain.model_copy(update={"adversary": adversary})
     return config.model_copy(update={"domain": domain, "teachers": {name: config.teachers[name] for name in names}})
+
+
+def check(config: TrainConfig, rows: Sequence[str]) -> None:
+    """Open every teacher of the rows once: the last row's may be wrong, and nobody wants to know it after days.
+
+    Raises DtdaError as `row_config` and `models.teachers.open_teacher` do.
+    """
+    from dtda.core.models.teachers import open_teacher
+
+    parts = [part for row in rows for part in row_config(config, row).teachers.values()]
+    for number, part in enumerate(parts):
+        if part not in parts[:number]:
+            open_teacher(part.kind, part.file, **part.options)
 
 
 def jobs(
@@ -79,9 +96,6 @@ def jobs(
 
     warm: ERM runs of this configuration come first, one for each fold and seed; the rows start from its student.
     """
-    unknown = [row for row in rows if row not in ROWS]
-    if unknown:
-        raise DtdaError(f"{unknown[0]}: no such row; there are {', '.join(ROWS)}.")
 
     def job(row: str, fold: str, seed: int, config: TrainConfig) -> Job:
         data = config.data.model_copy(update={"protocol": protocol, "fold": fold})
@@ -105,11 +119,23 @@ def jobs(
 def do(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
     """Train, or go on, and score the fold's dev and test parts; or read the scores of a run that is done.
 
-    Raises DtdaError when the folder holds a run of another configuration.
+    Raises DtdaError when the folder holds a run of another configuration, and when another process is at work in it.
     """
+    from filelock import FileLock, Timeout
+
+    job.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(job.out / ".lock", timeout=PATIENCE):
+            return _done(job, make_detector)
+    except Timeout as error:
+        raise DtdaError(
+            f"{job.out}: another process trains this run; wait until it is done, or name another --out."
+        ) from error
+
+
+def _done(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
     stamp = job.out / "job.json"
-    text = job.config.model_dump_json(indent=2)
-    if stamp.is_file() and stamp.read_text("utf-8") != text:
+    if stamp.is_file() and not _same(stamp, job.config):
         raise DtdaError(f"{job.out}: holds a run of another configuration; name another --out.")
     if job.scores.is_file():
         return read_scores(job.scores)
@@ -117,10 +143,11 @@ def do(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
     from dtda.core.training.loop import train
     from dtda.core.training.scoring import score_table
 
-    write_atomic(stamp, text.encode())
+    write_atomic(stamp, job.config.model_dump_json(indent=2).encode())
     made = _material(job.config.data.model_dump_json(), make_detector)
     last = job.out / "last.ckpt"
-    train(job.config, job.out, last.is_file(), make_detector, material=made)
+    with naming(job.out):
+        train(job.config, job.out, last.is_file(), make_detector, material=made)
     trained = checkpoint.load_student(last)
     about = About(
         name=job.config.name,
@@ -135,6 +162,13 @@ def do(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
     scores = score_table(trained.student, made.chips, parts, about=about)
     write_scores(job.scores, scores)
     return scores
+
+
+def _same(stamp: Path, config: TrainConfig) -> bool:
+    try:
+        return same_run(TrainConfig.model_validate_json(stamp.read_text("utf-8")), config)
+    except (ValidationError, UnicodeDecodeError):  # by another version of this program
+        return False
 
 
 @functools.lru_cache(maxsize=8)
@@ -158,11 +192,12 @@ class Line:
 
     auc, hter, eer: mean over folds and seeds, on the target; hter at the threshold of the source dev part, eer at the
     target's own (the field's HTER). Intervals (low, high): 95 % by bootstrap over the people of each target, the runs
-    given. gain: AUC minus that of ERM on the same draws. sd: of the mean over folds, between seeds.
-    by_fold: mean AUC of each.
+    given. gain: AUC minus that of the row `base` on the same draws, which is ERM where the table has it, else its first
+    row. sd: of the mean over folds, between seeds. by_fold: mean AUC of each.
     """
 
     row: str
+    base: str
     runs: int
     auc: float
     auc_interval: tuple[float, float]
@@ -202,6 +237,7 @@ def table(done: Sequence[tuple[Job, ScoreTable]], draws: int = 1000) -> list[Lin
         lines.append(
             Line(
                 row=row,
+                base=base,
                 runs=len(mine),
                 auc=mean("auc"),
                 auc_interval=interval(mean_draws[row]),
@@ -245,11 +281,13 @@ def markdown(lines: Sequence[Line]) -> str:
     """The table, rates in per cent."""
     folds = list(lines[0].by_fold)
     text = [
-        "| row | runs | AUC % (95 %) | vs ERM (95 %) | sd of seeds | HTER % | EER % | " + " | ".join(folds) + " |",
+        f"| row | runs | AUC % (95 %) | vs {lines[0].base} (95 %) | sd of seeds | HTER % | EER % | "
+        + " | ".join(folds)
+        + " |",
         "|---|---|---|---|---|---|---|" + "---|" * len(folds),
     ]
     for line in lines:
-        gain = f"{100 * line.gain:+.1f} ({_span(line.gain_interval, '+')})" if line.row != BASE else "-"
+        gain = f"{100 * line.gain:+.1f} ({_span(line.gain_interval, '+')})" if line.row != line.base else "-"
         sd = f"{100 * line.auc_sd:.1f}" if np.isfinite(line.auc_sd) else "-"
         cells = [line.row, str(line.runs), f"{100 * line.auc:.1f} ({_span(line.auc_interval)})", gain, sd,
                  f"{100 * line.hter:.1f}", f"{100 * line.eer:.1f}",
