@@ -175,6 +175,18 @@ def test_a_checkpoint_says_who_was_trained_on(config, tmp_path):
     assert (state["fold"], state["sources"], state["targets"]) == ("c", ["a", "b"], ["c"])
 
 
+def test_whoever_trained_the_first_student_is_remembered_by_the_next(config, tmp_path):
+    first = _train(config, tmp_path / "first", stop_after=1)
+    data = config.data.model_copy(update={"fold": "a"})
+    after = config.model_copy(update={"data": data, "weights": str(first)})
+    state = checkpoint.load(_train(after, tmp_path / "after", stop_after=1))
+    before = checkpoint.load(first)
+    assert set(before["trained_on"]) < set(state["trained_on"])
+    torch.save({name: value for name, value in before.items() if name != "trained_on"}, first)
+    with pytest.raises(DtdaError, match="does not say whom it was trained on"):
+        _train(after, tmp_path / "again", stop_after=1)
+
+
 def test_tensorboard_has_what_one_looks_for(config, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

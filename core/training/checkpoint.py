@@ -74,3 +74,20 @@ def load_student(path: Path) -> Trained:
     except RuntimeError as error:
         raise DtdaError(f"{path}: its weights are not those of a {config.student} student.") from error
     return Trained(student.eval(), config, state)
+
+
+def people_of(weights: str) -> list[str]:
+    """Who trained the student a run starts from; nobody where it starts from random, ImageNet's or foreign weights.
+
+    Raises DtdaError for a checkpoint of this program that does not say.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        return []
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if "student" not in state:
+        return []
+    if "trained_on" not in state:
+        raise DtdaError(f"{path}: does not say whom it was trained on, so no test of its successor could be trusted; "
+                        "train it again.")  # fmt: skip
+    return list(state["trained_on"])

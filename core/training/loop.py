@@ -146,6 +146,7 @@ class Run:
         self.trainee, self.optimizer = fabric.setup(self.method, make_optimizer(self.method, config))
         torch.manual_seed(config.seed + fabric.global_rank)  # dropout differs between processes, weights do not
         self.updates = 0
+        self.trained_on = sorted({*material.trained_on, *checkpoint.people_of(config.weights)})
 
     def step(self, batch: Batch, share_done: float) -> dict[str, float]:
         """One update. Returns its losses and figures, means over all processes; NaN changes nothing."""
@@ -227,7 +228,7 @@ class Run:
                     "fold": self.fold.name,
                     "sources": list(self.fold.sources),
                     "targets": list(self.fold.targets),
-                    "trained_on": self.material.trained_on,
+                    "trained_on": self.trained_on,
                     "material": self.material.key,
                     "git_revision": progress.revision,
                     **(extra or {}),
