@@ -220,19 +220,34 @@ def test_wrong_teachers_are_refused_before_the_first_run(textures, tiny_file, tm
         ablation.check(config, ["SSDG"])
 
 
-def _start(tiny_file, out, workers):
+@pytest.fixture
+def start(tiny_file, tmp_path):
+    """start() begins, or goes on with, two runs that would take hours, and returns the command once both have saved."""
+    started = []
+    out = tmp_path / "out"
     code = "import sys; from dtda.app import cli\nif __name__ == '__main__': sys.exit(cli.main(sys.argv[1:]))"
-    words = ["ablate", "sim-loo", "optim.epochs=2000", "--config", str(tiny_file), "--out", str(out), "--workers"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *words, str(workers), "--seeds", "1", "--row", "ERM", "--row", "DAT", "--fold", "c"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    until = time.monotonic() + 500  # on a busy machine
-    while not all((out / row / "c/seed0/last.ckpt").is_file() for row in ("erm", "dat")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    return process
+    words = [sys.executable, "-c", code, "ablate", "sim-loo", "optim.epochs=100000", "checkpoint_minutes=1e-9", "--config",
+             str(tiny_file), "--out", str(out), "--workers", "2", "--seeds", "1", "--row", "ERM", "--row", "DAT",
+             "--fold", "c"]  # fmt: skip
+
+    def begin():
+        # A test run in the background may ignore Ctrl-C, and what it starts would too.
+        process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+        started.append(process)
+        until = time.monotonic() + 200
+        while not all((out / row / "c/seed0/last.ckpt").is_file() for row in ("erm", "dat")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def _children(process):
@@ -242,9 +257,8 @@ def _children(process):
 
 
 @pytest.mark.slow
-def test_a_killed_command_leaves_no_run_behind_and_a_killed_run_ends_the_command(tiny_file, tmp_path):
-    out = tmp_path / "out"
-    process = _start(tiny_file, out, 2)
+def test_a_killed_command_leaves_no_run_behind_and_a_killed_run_ends_the_command(start):
+    process = start()
     children = _children(process)
     assert len(children) == 2
     process.kill()
@@ -252,18 +266,20 @@ def test_a_killed_command_leaves_no_run_behind_and_a_killed_run_ends_the_command
     process.wait()
     assert not any(Path(f"/proc/{number}").exists() for number in children)
 
-    process = _start(tiny_file, out, 2)  # goes on in the same folders
+    process = start()  # goes on in the same folders
+    while len(_children(process)) < 2:
+        time.sleep(0.1)
     os.kill(_children(process)[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "a process of this program was ended from outside" in err
 
 
 @pytest.mark.slow
-def test_ctrl_c_waits_for_no_run(tiny_file, tmp_path):
-    process = _start(tiny_file, tmp_path / "out", 2)
+def test_ctrl_c_waits_for_no_run(start):
+    process = start()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
 

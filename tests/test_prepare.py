@@ -377,7 +377,10 @@ def test_an_interrupted_command_is_status_130(data, tmp_path):
     out = tmp_path / "out"
     words = [sys.executable, "-m", "dtda.app.cli", "prepare", f"generic:desk={data}", "--out", str(out), "--workers", "2",
              "--detector", "centerface", "--no-chips"]  # fmt: skip
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a run in the background may ignore it
+    )  # fmt: skip
     journal = out / "desk" / ".journal"
     while not (journal.is_file() and journal.stat().st_size):
         time.sleep(0.02)
