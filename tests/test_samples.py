@@ -52,6 +52,7 @@ def test_processes_see_together_what_one_sees_and_nothing_twice(textures, tmp_pa
     for world in (2, 4):
         shares = zip(*(EpochBatches(samples, config, rank, world) for rank in range(world)), strict=True)
         for batch, parts in zip(whole, shares, strict=True):
-            assert [place for part in parts for place in part] == batch
+            # In turns: the first of every process together are the first of the batch.
+            assert [place for turn in zip(*parts, strict=True) for place in turn] == batch
     weights = np.array([[samples.weights[place.number] / place.mean_weight for place in batch] for batch in whole])
     np.testing.assert_allclose(weights.mean(1), 1, rtol=1e-5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -141,6 +144,15 @@ def loader(samples: Samples, batches: EpochBatches, workers: int) -> DataLoader:
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # Torch's own watch asks for the parent's id, which below a forkserver never changes: a killed run left these behind.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _collate(items: list[Item]) -> Batch:
