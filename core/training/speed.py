@@ -55,7 +55,7 @@ def measure(config: TrainConfig, rows: Sequence[str], steps: int, make_detector:
     batch, loading = _loaded(config, material, steps)
     runs = {row: _run(row_config(config, row), material) for row in rows}
     for run in runs.values():
-        run.step(batch, 0.5)
+        _timed(run, batch)
     seconds: dict[str, list[float]] = {row: [] for row in rows}
     for _ in range(steps):
         for row, run in runs.items():
