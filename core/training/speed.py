@@ -4,6 +4,7 @@ busy machine slows all of them alike."""
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
@@ -97,6 +98,7 @@ def _timed(run: Run, batch: Batch) -> float:
 
 
 def _shares(run: Run, batch: Batch) -> dict[str, float]:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports every start, and a missing GPU as an error
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         run.step(ready(batch, run.fabric.device), 0.5)
     found = {event.key: event.cpu_time_total for event in recorded.key_averages() if event.key in PARTS}
