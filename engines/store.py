@@ -1,0 +1,132 @@
+"""Where built engines live, and the ledger of those that this program wrote: only these are ever loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtda.core.errors import DtdaError
+from dtda.core.sidecar import write_atomic
+from dtda.engines import plan
+
+if TYPE_CHECKING:
+    from dtda.engines.probe import Probe
+
+LEDGER = "ledger.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An engine for lists and the manager. header: None when it cannot be read; bytes: of the file. ours: in the ledger.
+
+    reason: why it cannot run here, with the way out; "" when it can.
+    """
+
+    path: Path
+    header: plan.Header | None
+    bytes: int
+    ours: bool
+    reason: str
+
+
+def folder() -> Path:
+    """The user's engines; the environment variable DTDA_ENGINES names another folder. It need not exist yet."""
+    named = os.environ.get("DTDA_ENGINES")
+    if named:
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("dtda-demo", appauthor=False)) / "engines"
+
+
+def default_path(student: str, precision: str, compute_capabilities: list[str]) -> Path:
+    """Where an engine goes unless the user names a place: `<student>.<precision>.<cc>.engine`."""
+    return folder() / f"{student}.{precision}.{'-'.join(compute_capabilities)}{plan.SUFFIX}"
+
+
+def record(sha: str, path: Path | None = None) -> None:
+    """Remember that this program wrote the plan with this sha256, to `path`."""
+    row = {"path": str(path.absolute()) if path else "", "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    with _lock():
+        write_atomic(folder() / LEDGER, json.dumps(_ledger() | {sha: row}, indent=1).encode())
+
+
+def forget(sha: str) -> None:
+    """The plan with this sha256 is not to be loaded any more."""
+    with _lock():
+        ledger = _ledger()
+        if ledger.pop(sha, None) is not None:
+            write_atomic(folder() / LEDGER, json.dumps(ledger, indent=1).encode())
+
+
+def is_ours(sha: str) -> bool:
+    """Whether this program, for this user on this machine, wrote the plan with this sha256."""
+    return sha in _ledger()
+
+
+def entries(probe: Probe | None = None) -> list[Entry]:
+    """Every engine of the folder, and those of the ledger that lie elsewhere and are still there, by name.
+
+    probe: what is here; without one engines are only checked as files and `reason` tells nothing of this machine.
+    """
+    found = set(folder().glob(f"*{plan.SUFFIX}"))
+    found |= {path for row in _ledger().values() if (path := Path(row["path"])).is_file()}
+    return [entry(path, probe) for path in sorted(found, key=lambda path: (path.name, path))]
+
+
+def entry(path: Path, probe: Probe | None = None) -> Entry:
+    """One engine, judged as far as can be without loading it."""
+    size = path.stat().st_size if path.is_file() else 0
+    try:
+        header = plan.read_header(path)
+    except (DtdaError, OSError) as error:
+        return Entry(path, None, size, False, str(error))
+    if not is_ours(header.plan_sha256):
+        return Entry(path, header, size, False, foreign(path, header))
+    return Entry(path, header, size, True, plan.check(header, probe) if probe is not None else "")
+
+
+def foreign(path: Path, header: plan.Header) -> str:
+    """Why an engine that is not in the ledger is not loaded."""
+    return (
+        f"{path} was not built by this program on this machine, and an engine is code: only own ones are loaded; "
+        f"build it here: {header.rebuild}"
+    )
+
+
+def remove(path: Path) -> None:
+    """Delete an engine and forget it. Raises DtdaError for a file that is neither an engine nor named like one."""
+    try:
+        sha = plan.read_header(path).plan_sha256
+    except DtdaError:
+        if path.suffix != plan.SUFFIX or not path.is_file():
+            raise
+        sha = ""  # a damaged one
+    path.unlink()
+    forget(sha)
+
+
+def _lock() -> Any:
+    from filelock import FileLock
+
+    folder().mkdir(parents=True, exist_ok=True)
+    return FileLock(folder() / ".lock", timeout=10)
+
+
+def _ledger() -> dict[str, dict[str, str]]:
+    """sha256 of the plan -> where and when it was written. Raises DtdaError when the file is damaged."""
+    path = folder() / LEDGER
+    try:
+        ledger = json.loads(path.read_text("utf-8"))
+        return {str(sha): {"path": str(row["path"]), "at": str(row["at"])} for sha, row in ledger.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DtdaError(
+            f"{path} is damaged, so no engine can be told from a foreign one; delete it and build the engines again "
+            "with `dtda engine build`."
+        ) from error
