@@ -22,12 +22,14 @@ def is_camera(spec: str) -> bool:
 class Notice:
     """One sentence for the message bar. topic: a newer notice on the same topic replaces the older one.
 
-    An error on topic CLIP is about one clip of several: the others go on.
+    An error on topic CLIP is about one clip of several: the others go on. rebuild: path of an engine that was refused;
+    the message bar then offers to build it anew.
     """
 
     level: Level
     text: str
     topic: str = "source"
+    rebuild: str = ""
 
 
 @dataclass(frozen=True, slots=True)

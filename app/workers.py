@@ -1,4 +1,6 @@
-"""The processing thread: creates, owns and closes detector, engine and pipeline, and hands observations on. No Qt.
+"""The processing thread: creates, owns and closes detector and pipeline, and hands observations on. No Qt.
+
+Engines live in threads of their own (`HostedEngine`): the one in use judges until the one chosen is open.
 
 The picture never waits for the network: until the pipeline is there, and after it failed, frames pass through without
 verdicts. (Frames of a file are held back while it loads, so that each of them is scored.)
@@ -13,8 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dtda.app.hosted import HostedEngine
 from dtda.app.loading import load
 from dtda.app.mailbox import Closed, Mailbox
 from dtda.app.records import Level, Notice, Shot
@@ -82,6 +86,7 @@ class Processor(threading.Thread):
         self._inbox, self._outbox, self._changed, self._find_parts = inbox, outbox, changed, find_parts
         self._parts: Parts | None = None
         self._pipeline: Pipeline | None = None
+        self._opening: HostedEngine | None = None
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._notices: deque[Notice] = deque(maxlen=20)
         self._take = -1
@@ -90,7 +95,10 @@ class Processor(threading.Thread):
     # -- for any thread -------------------------------------------------------------------------------------------
 
     def use_engine(self, engine: str, provider: str | None = None) -> None:
-        """Swap the student. The old one stays when the new one cannot be opened."""
+        """Swap the student. The old one stays until the new one is open, and when it cannot be opened.
+
+        A threshold that was set stays with its student, whatever runs it; another student starts with its own.
+        """
         self._requests.put(partial(self._use_engine, engine, provider))
 
     def use_threshold(self, threshold: float | None) -> None:
@@ -122,6 +130,8 @@ class Processor(threading.Thread):
         except Closed:
             pass
         finally:
+            if self._opening is not None:
+                self._close(self._opening)
             self._drop_pipeline()
 
     def _load_parts(self) -> None:
@@ -131,66 +141,81 @@ class Processor(threading.Thread):
             text = f"The live pipeline cannot be loaded ({error!r}); install the package again."
             self._requests.put(lambda: self._failed_to_load(text))
         else:
-            self._requests.put(self._open_all)
+            self._requests.put(lambda: self._open(self.choice))
 
     def _failed_to_load(self, text: str) -> None:
         self.loading = False
         self._tell("error", text)
-
-    def _open_all(self) -> None:
-        assert self._parts is not None
-        choice = self.choice
-        detector = None
-        try:
-            detector = self._parts.open_detector(choice.detector)
-            engine = self._parts.open_engine(choice.engine, choice.provider)
-            self._adopt(self._parts.build(detector, engine, choice.threshold))
-        except Exception as error:
-            if detector is not None:
-                detector.close()
-            self._tell("error", _sentence(error, "The engine cannot be loaded"))
-        self.loading = False
-        self._changed()
-
-    def _adopt(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self.info = self.tally.engine = pipeline.engine.info
-        self.detector_name = pipeline.detector.name
-        self._take = -1
-
-    def _drop_pipeline(self) -> None:
-        pipeline, self._pipeline, self.info = self._pipeline, None, None
-        if pipeline is not None:
-            try:
-                pipeline.close()
-            except Exception as error:
-                self._tell("warn", _sentence(error, "The engine did not close properly"))
-
-    def _obey(self) -> None:
-        while not self._requests.empty():
-            self._requests.get()()
 
     def _use_engine(self, engine: str, provider: str | None) -> None:
         choice = replace(self.choice, engine=engine, provider=provider or self.choice.provider)
         if self._parts is None:  # still loading: it will open this one
             self.choice = choice
             return
-        try:
-            new = self._parts.open_engine(choice.engine, choice.provider)
-        except Exception as error:
-            kept = f" {self.info.name} stays in use." if self.info else ""
-            self._tell("error", _sentence(error, "The engine cannot be loaded") + kept)
+        self._tell("info", f"Opening {'the default student' if engine == 'auto' else Path(engine).name}…")
+        self._open(choice)
+
+    def _open(self, choice: Choice) -> None:
+        assert self._parts is not None
+        if self._opening is not None:
+            self._opening.abandon()
+        opener = partial(self._parts.open_engine, choice.engine, choice.provider)
+        self._opening = HostedEngine(opener, lambda engine: self._requests.put(lambda: self._opened(engine, choice)))
+
+    def _opened(self, engine: HostedEngine, choice: Choice) -> None:
+        if engine is not self._opening:  # another one was asked for meanwhile
             return
+        self._opening = None
+        before = self.info
+        try:
+            if engine.error is not None:
+                raise engine.error
+            self._adopt(engine, choice)
+        except Exception as error:
+            engine.abandon()
+            kept = f" {before.name} stays in use." if before else ""
+            rebuild = choice.engine if choice.engine.endswith(".engine") else ""
+            self._tell("error", _sentence(error, "The engine cannot be loaded") + kept, rebuild)
+        else:
+            if not self.loading:
+                self._tell("info", f"{engine.info.name} is in use ({engine.info.backend}, {engine.info.provider}).")
+        self.loading = False
+        self._changed()
+
+    def _adopt(self, engine: HostedEngine, choice: Choice) -> None:
+        """Put an engine into a pipeline of its own, with the detector of the one before."""
+        assert self._parts is not None
+        old = self._pipeline
+        other = self.info is not None and self.info.sha256 != engine.info.sha256
+        choice = replace(choice, threshold=None if other else self.choice.threshold)
+        detector = self._parts.open_detector(choice.detector) if old is None else old.detector
+        try:
+            self._pipeline = self._parts.build(detector, engine, choice.threshold)
+        except Exception:
+            if old is None:
+                detector.close()
+            raise
         self.choice = choice
-        self._drop_pipeline()
+        self.info = self.tally.engine = engine.info
+        self.detector_name = detector.name
+        self._take = -1
+        if old is not None:
+            self._close(old.engine)
+
+    def _drop_pipeline(self) -> None:
+        pipeline, self._pipeline, self.info = self._pipeline, None, None
+        if pipeline is not None:
+            self._close(pipeline)
+
+    def _close(self, part: Pipeline | Engine) -> None:
         try:
-            detector = self._parts.open_detector(choice.detector)
-            self._adopt(self._parts.build(detector, new, choice.threshold))
+            part.close()
         except Exception as error:
-            new.close()
-            self._tell("error", _sentence(error, "The engine cannot be loaded"))
-            return
-        self._tell("info", f"{new.info.name} is in use ({new.info.backend}, {new.info.provider}).")
+            self._tell("warn", _sentence(error, "The engine did not close properly"))
+
+    def _obey(self) -> None:
+        while not self._requests.empty():
+            self._requests.get()()
 
     def _use_threshold(self, threshold: float | None) -> None:
         self.choice = replace(self.choice, threshold=threshold)
@@ -230,8 +255,8 @@ class Processor(threading.Thread):
             self._outbox.put_wait(observation)
         self._changed()
 
-    def _tell(self, level: Level, text: str) -> None:
-        self._notices.append(Notice(level, text, "engine"))
+    def _tell(self, level: Level, text: str, rebuild: str = "") -> None:
+        self._notices.append(Notice(level, text, "engine", rebuild))
         self._changed()
 
 

@@ -104,7 +104,7 @@ class FakePipeline:
         return Observation(frame, tuple(verdicts), {"detect": 2.0, "infer": 1.0}, aligned=tuple(aligned))
 
     def close(self) -> None:
-        pass
+        self.engine.close()
 
 
 def fake_parts() -> Parts:
@@ -112,7 +112,7 @@ def fake_parts() -> Parts:
         if path == "bad.onnx":
             raise DtdaError("bad.onnx: not a student; name another.")
         return SimpleNamespace(
-            info=EngineInfo(path, path, "fake", "CPUExecutionProvider", "fp32", 8, 1.5, 0.5, "0" * 64),
+            info=EngineInfo(path, path, "fake", "CPUExecutionProvider", "fp32", 8, 1.5, 0.5, path),
             close=lambda: None,
         )
 

@@ -22,7 +22,8 @@ FACE = Face(np.array([0, 0, 9, 9], np.float32), np.zeros((5, 2), np.float32), 0.
 
 
 def info(name: str) -> EngineInfo:
-    return EngineInfo(name, name, "fake", "none", "fp32", 64, 1.5, 0.5, "0" * 64)
+    """As of an engine; "a.x" and "a.y" are the same student."""
+    return EngineInfo(name, name, "fake", "none", "fp32", 64, 1.5, 0.5, name.partition(".")[0])
 
 
 class FakePipeline:
@@ -61,6 +62,7 @@ class Bench:
         self.pipelines: list[FakePipeline] = []
         self.ready = threading.Event()
         self.ready.set()
+        self.slow = threading.Event()  # what engines called slow... wait for
         self.inbox: Mailbox[Shot] = Mailbox()
         self.outbox: Mailbox[Observation] = Mailbox()
         self.processor: Processor
@@ -84,6 +86,8 @@ class Bench:
     def _engine(self, path: str, provider: str) -> Any:
         if path == "bad":
             raise DtdaError("bad: not a student; name another.")
+        if path.startswith("slow"):
+            self.slow.wait(5)
         return self._part(path, info=info(path))
 
     def _part(self, what: str, **facts: Any) -> Any:
@@ -100,6 +104,7 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
     made.ready.set()
+    made.slow.set()
     made.processor.stop()
     made.processor.join(3)
     assert not made.processor.is_alive()
@@ -190,7 +195,7 @@ def test_an_engine_that_cannot_be_opened_is_told_and_frames_go_on(bench: Bench) 
     assert [notice.text for notice in processor.notices()] == ["bad: not a student; name another."]
     bench.show(0)
     assert bench.outbox.get(2).verdicts == ()
-    assert bench.closed == ["detector auto"]
+    assert bench.opened == []
 
 
 def test_engines_are_swapped_and_a_bad_one_leaves_the_old(bench: Bench) -> None:
@@ -205,6 +210,67 @@ def test_engines_are_swapped_and_a_bad_one_leaves_the_old(bench: Bench) -> None:
     assert "auto" in bench.closed
     bench.show(0)
     assert bench.outbox.get(2).verdicts
+
+
+def test_the_old_engine_judges_until_the_new_one_is_open(bench: Bench) -> None:
+    processor = bench.start()
+    until(lambda: processor.info)
+    processor.use_engine("slow")
+    for index in range(3):
+        bench.show(index, live=True)
+        assert bench.outbox.get(2).verdicts
+    assert processor.info == info("auto")
+    assert processor.notices()[-1].text == "Opening slow…"
+    bench.slow.set()
+    until(lambda: processor.info == info("slow"))
+    assert "slow is in use" in processor.notices()[-1].text
+    until(lambda: "auto" in bench.closed)
+    assert "detector auto" not in bench.closed  # it goes on
+
+
+def test_of_two_engines_asked_for_the_last_one_wins(bench: Bench) -> None:
+    processor = bench.start()
+    until(lambda: processor.info)
+    processor.use_engine("slow")
+    until(lambda: processor.notices())
+    processor.use_engine("other")
+    until(lambda: processor.info == info("other"))
+    bench.slow.set()
+    until(lambda: "slow" in bench.closed)
+    assert processor.info == info("other")
+
+
+def test_closing_while_an_engine_opens_closes_it(bench: Bench) -> None:
+    processor = bench.start()
+    until(lambda: processor.info)
+    processor.use_engine("slow")
+    until(lambda: processor.notices())
+    processor.stop()
+    bench.slow.set()  # the fixture sees that it was closed
+
+
+def test_a_threshold_stays_with_its_student_whatever_runs_it(bench: Bench) -> None:
+    processor = bench.start(engine="a.onnx", threshold=0.9)
+    until(lambda: processor.info)
+    processor.use_engine("a.engine")
+    until(lambda: processor.info == info("a.engine"))
+    assert (bench.pipelines[-1].threshold, processor.choice.threshold) == (0.9, 0.9)
+    processor.use_engine("b.engine")
+    until(lambda: processor.info == info("b.engine"))
+    assert (bench.pipelines[-1].threshold, processor.choice.threshold) == (None, None)
+
+
+def test_an_engine_that_is_refused_can_be_rebuilt_others_not(bench: Bench) -> None:
+    processor = bench.start(engine="bad")
+    until(lambda: not processor.loading)
+    assert processor.notices()[-1].rebuild == ""
+    bench._part = refuse  # type: ignore[method-assign]
+    processor.use_engine("/x/bad.engine")
+    until(lambda: (notices := processor.notices()) and notices[-1].rebuild == "/x/bad.engine")
+
+
+def refuse(what: str, **facts: Any) -> Any:
+    raise DtdaError(f"{what}: stale; build it again.")
 
 
 def test_the_threshold_changes_while_running_and_back_to_the_students_own(bench: Bench) -> None:
