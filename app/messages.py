@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, QSize, Qt, QTimer
+from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from dtda.app import icons
 from dtda.app.records import Notice
@@ -16,7 +16,12 @@ SIGNS = {"info": "i", "warn": "!", "error": "!"}
 
 
 class MessageBar(QWidget):
-    """Rows of notices, the newest below. A notice takes the place of the one with the same topic."""
+    """Rows of notices, the newest below. A notice takes the place of the one with the same topic.
+
+    rebuild: path of the engine whose Rebuild button was pressed.
+    """
+
+    rebuild = Signal(str)
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -41,6 +46,7 @@ class MessageBar(QWidget):
             self._drop(row)
         row = _Row(notice, self._theme)
         row.dismiss.clicked.connect(lambda: self._drop(row))
+        row.cure.clicked.connect(lambda: self._rebuild(row))
         if notice.level == "info":
             QTimer.singleShot(round(INFO_S * 1000), row, lambda: self._drop(row))
         self._rows.append(row)
@@ -53,6 +59,10 @@ class MessageBar(QWidget):
         """The matter has settled itself."""
         for row in [row for row in self._rows if row.notice.topic == topic]:
             self._drop(row)
+
+    def _rebuild(self, row: _Row) -> None:
+        self._drop(row)
+        self.rebuild.emit(row.notice.rebuild)
 
     def _drop(self, row: _Row) -> None:
         if row in self._rows:
@@ -72,6 +82,8 @@ class _Row(QWidget):
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.cure = QPushButton("Rebuild")
+        self.cure.setVisible(bool(notice.rebuild))
         self.dismiss = QToolButton()
         self.dismiss.setToolTip("Dismiss")
         self.dismiss.setAccessibleName("Dismiss")
@@ -80,6 +92,7 @@ class _Row(QWidget):
         layout.setSpacing(10)
         layout.addWidget(self._sign)
         layout.addWidget(self._text, 1)
+        layout.addWidget(self.cure)
         layout.addWidget(self.dismiss)
         self.set_theme(theme)
 

@@ -35,6 +35,8 @@ class Timeline(QWidget):
         self._plot: Any = None
         self._importer: threading.Thread | None = None
         self._curves: dict[int, Any] = {}
+        self._marks: list[tuple[float, str]] = []  # seconds, what changed there
+        self._lines: list[Any] = []
         self._stack = QStackedLayout(self)
         self._waiting = QLabel("The score over time appears here.", alignment=Qt.AlignmentFlag.AlignCenter)
         self._waiting.setObjectName("muted")
@@ -68,12 +70,24 @@ class Timeline(QWidget):
     def start_clip(self, state: PlayerState) -> None:
         """Forget the curves; the axis is the clip, or the last seconds of a live source."""
         self._series = ScoreSeries(None if state.live else state.length, state.fps or 15.0)
+        self._marks.clear()
+        self._draw_marks()
         self._stale = True
         self.refresh()
 
     def add(self, observation: Observation) -> None:
         self._series.add(observation)
         self._stale = True
+
+    def mark(self, text: str) -> None:
+        """From here on the scores are those of another engine. Of two marks at the same place the last one stays."""
+        now, left = self._series.now, self._series.span[0]
+        self._marks = [mark for mark in self._marks if left <= mark[0] != now] + [(now, text)]
+        self._draw_marks()
+
+    @property
+    def marks(self) -> list[tuple[float, str]]:
+        return self._marks
 
     def set_threshold(self, value: float | None, caption: str) -> None:
         """value: None while no engine is loaded. caption: said beside the line."""
@@ -106,6 +120,20 @@ class Timeline(QWidget):
             self._curves[track].setData(x, y)
         spots = [{"pos": (self._series.now, p), "brush": track_color(t)} for t, p in self._series.latest.items()]
         self._dots.setData(spots)
+
+    def _draw_marks(self) -> None:
+        if self._plot is None:
+            return
+        import pyqtgraph as pg
+
+        for line in self._lines:
+            self._plot.removeItem(line)
+        pen = pg.mkPen(self._theme.accent, width=1, style=Qt.PenStyle.DotLine)
+        label = {"position": 0.9, "color": self._theme.accent, "fill": self._theme.surface, "movable": False}
+        label["anchors"] = [(0, 0.5), (1, 0.5)]
+        self._lines = [pg.InfiniteLine(x, 90, pen, label=text, labelOpts=label) for x, text in self._marks]
+        for line in self._lines:
+            self._plot.getPlotItem().addItem(line, ignoreBounds=True)
 
     def _track_pen(self, track: int) -> Any:
         import pyqtgraph
@@ -172,6 +200,7 @@ class Timeline(QWidget):
         self._now.setPen(pg.mkPen(theme.muted, width=1))
         for track, curve in self._curves.items():
             curve.setPen(self._track_pen(track))
+        self._draw_marks()
         self._place_threshold()
 
     def _place_threshold(self) -> None:

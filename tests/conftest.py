@@ -20,6 +20,10 @@ from dtda.core.preprocess import TEMPLATE
 from dtda.core.sidecar import Sidecar, Threshold, sha256, write_sidecar
 from dtda.core.types import Image, Label
 
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # on a real screen the keys would go to whoever has the focus
+for _name in ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR"):  # set by `import cv2`
+    os.environ.pop(_name, None)
+
 hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("steady")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import threading
@@ -37,10 +36,6 @@ from dtda.core.types import (
     Reason,
     Verdict,
 )
-
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # on a real screen the keys would go to whoever has the focus
-for _name in ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR"):  # set by `import cv2`
-    os.environ.pop(_name, None)
 
 
 class FakeSource:
