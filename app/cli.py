@@ -16,6 +16,7 @@ COMMANDS = {
     "score": "score videos, pictures and folders without a window",
     "sample": "render short live, print and screen clips from a public-domain portrait",
     "simulate": "render a labelled multi-domain data set from a folder of face photos",
+    "leaks": "does one cue alone tell live from attack in a labelled set",
     "prepare": "find and cut out the faces of anti-spoofing data sets, once, for training and evaluation",
     "train": "train a student from a configuration file",
     "train-teacher": "pre-train a generative teacher on faces labelled with attributes",
