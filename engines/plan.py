@@ -46,9 +46,9 @@ class Batch(BaseModel):
     """The optimisation profile: any N in [min, max] runs, `opt` fastest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    min: int = Field(1, ge=1)
-    opt: int = Field(1, ge=1)
-    max: int = Field(8, ge=1)
+    min: Annotated[int, Field(ge=1)] = 1
+    opt: Annotated[int, Field(ge=1)] = 1
+    max: Annotated[int, Field(ge=1)] = 8
 
 
 class Header(BaseModel):
