@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from dtda.core.errors import DtdaError
+from dtda.engines.driver import first_line
 
 Level = Literal["error", "warning", "info"]
 
@@ -58,7 +59,7 @@ def load(package: str | None = None) -> ModuleType:
 
 
 def _broken(package: str, error: Exception) -> DtdaError:
-    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else repr(error)
+    reason = first_line(error)
     return DtdaError(f"{package} is installed but does not load ({reason}); install it again: {install_line(package)}.")
 
 
