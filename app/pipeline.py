@@ -40,7 +40,7 @@ class Pipeline:
         """
         self.detector = detector
         self.engine = engine
-        self._rule = CropRule(engine.info.size, engine.info.margin)
+        self._rule = CropRule(engine.info.size, engine.info.margin, engine.info.crop)
         self._tracker = Tracker(detect_every)
         self._gate = QualityGate()
         self._decider = Decider(engine.info.threshold if threshold is None else threshold, MIN_FRAMES)

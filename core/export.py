@@ -72,6 +72,7 @@ def export(path: Path, out: Path, chips: Image, training_data: str, licence: str
         sha256=sha256(out),
         size=size,
         margin=config.data.margin,
+        crop=config.data.crop,
         thresholds=thresholds,
         metrics=flat,
         training_data=training_data,

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dtda.core.errors import DtdaError
-from dtda.core.preprocess import CropRule
+from dtda.core.preprocess import Crop, CropRule
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -30,7 +30,7 @@ class Threshold(BaseModel):
 
 
 class Sidecar(BaseModel):
-    """Contents of the JSON file. `size` in pixels, `margin` as in `CropRule`, `sha256` of the ONNX file."""
+    """Contents of the JSON file. `size` in pixels, `margin` and `crop` as in `CropRule`, `sha256` of the ONNX file."""
 
     model_config = ConfigDict(extra="forbid")
     format: Literal[1] = 1
@@ -38,6 +38,7 @@ class Sidecar(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size: Annotated[int, Field(ge=16, le=1024)]
     margin: Annotated[float, Field(ge=1, le=8)]
+    crop: Crop = "aligned"
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     thresholds: dict[str, Threshold]
     metrics: dict[str, dict[str, float]] = {}
@@ -48,7 +49,7 @@ class Sidecar(BaseModel):
 
     @property
     def rule(self) -> CropRule:
-        return CropRule(self.size, self.margin)
+        return CropRule(self.size, self.margin, self.crop)
 
     @property
     def threshold(self) -> float:

@@ -9,6 +9,7 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -146,7 +147,8 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What really runs. provider is what the runtime reports after loading, never what was asked for."""
+    """What really runs. provider is what the runtime reports after loading, never what was asked for. size, margin, crop:
+    its `preprocess.CropRule`."""
 
     name: str
     path: str
@@ -159,3 +161,4 @@ class EngineInfo:
     sha256: str
     max_batch: int | None = None
     notes: tuple[str, ...] = field(default=())
+    crop: Literal["aligned", "upright"] = "aligned"

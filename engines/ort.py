@@ -76,6 +76,7 @@ class OrtEngine:
             threshold=sidecar.threshold,
             sha256=sidecar.sha256,
             notes=tuple(sidecar.notes),
+            crop=sidecar.crop,
         )
         self.infer(np.zeros((1, sidecar.size, sidecar.size, 3), np.uint8))  # a broken graph fails now, not later
 

@@ -9,7 +9,7 @@ from torch import nn
 from dtda.core.models.discriminator import reverse_gradient
 from dtda.core.models.student import Student
 from dtda.core.training.config import AttackPart, DomainPart, TeacherPart, TrainConfig
-from dtda.core.training.method import Batch, Method, classification, distance, ramp
+from dtda.core.training.method import Batch, Method, classification, distance, divergence, ramp
 
 
 def config(adversary="none", teachers=(), **changes):
@@ -84,6 +84,38 @@ def test_distances_by_hand():
     # normalised: (.6, .8) - (.8, .6) and (1, 0) - (0, 1): squares .04 + .04 and 1 + 1, over two dimensions
     assert float(distance(found, target, "mse")) == pytest.approx((0.08 + 2) / 4)
     assert float(distance(3 * found, target, "mse")) == pytest.approx((0.08 + 2) / 4)  # length says nothing
+
+
+def test_divergence_by_hand():
+    live, others = torch.tensor([1.0, -2.0]), torch.tensor([[0.3, 0.1], [2.0, -1.0]])
+    probability = live.sigmoid()
+    share = others.softmax(1)
+    student = torch.cat([probability[:, None], (1 - probability)[:, None] * share], 1)
+    target = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    expected = (target * (target / student).log()).sum(1).mean()
+    torch.testing.assert_close(divergence(live, others, target.log(), 1.0), expected)  # P(live) is the student's own
+    softened = [(values.log() / 3).softmax(1) for values in (target, student)]
+    expected = 9 * (softened[0] * (softened[0] / softened[1]).log()).sum(1).mean()
+    torch.testing.assert_close(divergence(live, others, target.log(), 3.0), expected)
+    same = torch.tensor([[0.5, 0.25, 0.25]]).log()
+    assert divergence(torch.zeros(1), torch.zeros(1, 2), same, 2.0).item() == pytest.approx(0, abs=1e-6)
+    assert divergence(torch.zeros(1), torch.zeros(1, 1), torch.tensor([[0.5, 0.5]]).log(), 2.0).item() == pytest.approx(
+        0
+    )
+
+
+def test_an_antispoofing_teacher_moves_the_students_own_live_logit():
+    part = TeacherPart(kind="antispoof", file="x", weight=1.0, temperature=1.0)
+    target = torch.tensor([0.98, 0.01, 0.01]).log()
+    taught = config().model_copy(update={"teachers": {"old": part}})
+    made = method(taught, {"old": (lambda x, points: target.expand(len(x), 3), 3)})
+    assert made.adapters["old"].out_features == 2
+    alone = method(config())
+    alone.student.load_state_dict(made.student.state_dict())
+    total, losses = step(made, batch())
+    torch.testing.assert_close(total.detach(), losses["live"] + losses["old"])
+    step(alone, batch())
+    assert made.student.head[1].bias.grad < alone.student.head[1].bias.grad - 0.1  # down the slope lies "live"
 
 
 def test_reversal_negates_and_scales_the_gradient():

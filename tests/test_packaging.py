@@ -141,7 +141,7 @@ def test_readme_has_the_commands_ci_runs():
     assert "scripts/system-libraries" in readme
     assert "pip install . && dtda-demo" in readme
     assert "pip install '.[test]' && pytest" in readme
-    assert "uv pip install --quiet '.[test]'" in (ROOT / ".ci" / "run").read_text()
+    assert "uv pip install --quiet --compile-bytecode '.[test]'" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_every_relative_link_of_the_documents_exists():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtda.core.preprocess import TEMPLATE, TEMPLATE_SIDE, CropRule, crop, crop_matrix, similarity
+from dtda.core.preprocess import TEMPLATE, TEMPLATE_SIDE, CropRule, crop, crop_matrix, similarity, upright_box
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -66,6 +66,36 @@ def test_a_face_in_the_middle_gets_the_full_margin_upright():
     matrix = crop_matrix(points, (480, 640), CropRule(128, 2.0))
     found = cv2.transform(points[None], matrix)[0]
     np.testing.assert_allclose(found, (TEMPLATE - 56) / (2 * 112) * 128 + 64, atol=0.05)
+
+
+def test_an_upright_chip_is_the_box_times_margin_resized():
+    rng = np.random.default_rng(2)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (400, 500, 3), np.uint8), (0, 0), 6)
+    points = ((TEMPLATE - 56) * 0.5 + (250, 200)).astype(np.float32)
+    x1, y1, x2, y2 = upright_box(points)
+    assert (x2 - x1, y2 - y1) == pytest.approx((40.5, 53.65))
+    left, top = round((x1 + x2) / 2 - 54), round((y1 + y2) / 2 - 72)  # margin 8/3: 108 x 143.07 pixels
+    expected = cv2.resize(image[top : top + 143, left : left + 108], (80, 80))[:, :, ::-1]
+    found = crop(image, points, CropRule(80, 8 / 3, "upright"))
+    assert np.abs(found.astype(int) - expected).mean() < 1  # but for the part of a pixel by which `expected` is off
+    turned = ((TEMPLATE - 56) @ np.array([[0.48, 0.14], [-0.14, 0.48]]) + (250, 200)).astype(np.float32)
+    matrix = crop_matrix(turned, (400, 500), CropRule(80, 2.7, "upright"))
+    assert matrix[0, 1] == matrix[1, 0] == 0
+
+
+@given(x=st.floats(0, 320), y=st.floats(0, 240), scale=st.floats(0.3, 3), margin=st.floats(1.2, 4))
+def test_an_upright_chip_stays_inside_the_picture_or_is_the_box(x, y, scale, margin):
+    points = ((TEMPLATE - 56) * scale + (x, y)).astype(np.float32)
+    back = cv2.invertAffineTransform(crop_matrix(points, (240, 320), CropRule(100, margin, "upright")))
+    (left, top), (right, bottom) = cv2.transform(np.array([[[-0.5, -0.5], [99.5, 99.5]]]), back)[0] + 0.5
+    assert (right - left) / (bottom - top) == pytest.approx(81 / 107.3, rel=1e-3)
+    assert 81 * scale - 0.05 <= right - left <= max(margin, 1) * 81 * scale + 0.05
+    if right - left > 81 * scale + 0.05:
+        assert min(left, top) > -0.05
+        assert right < 320.05
+        assert bottom < 240.05
+    if 81 * scale * margin < 300 and 107.3 * scale * margin < 220:
+        assert right - left == pytest.approx(81 * scale * margin, rel=1e-3)
 
 
 def test_crop_is_rgb():

@@ -16,7 +16,7 @@ from dtda.core.models.arcface import IResNet
 from dtda.core.models.frames import arcface_frame, celeba_frame, cut, similarity
 from dtda.core.models.stargan import Discriminator
 from dtda.core.models.student import MEAN, STD
-from dtda.core.models.teachers import Teacher, open_teacher
+from dtda.core.models.teachers import SQUEEZE, Teacher, open_teacher
 from dtda.core.preprocess import TEMPLATE, CropRule, crop, crop_matrix
 from dtda.core.preprocess import similarity as frame_similarity
 
@@ -135,6 +135,22 @@ def test_teachers_stay_frozen_below_a_training_parent(kind, arcface, stargan, tm
     (x.sum() * found.sum()).backward()  # features may stand in a student's loss
     for name, value in teacher.state_dict().items():
         assert torch.equal(value, before[name]), name  # no batch statistics were gathered
+
+
+def test_of_an_upright_chip_a_face_teacher_sees_the_same_face(portrait):
+    teacher = open_teacher_of(_Seen(), "upright")
+    x, points = _chip(portrait, POINTS, CropRule(320, 2.5, "upright"))
+    expected = cv2.warpAffine(portrait, frame_similarity(POINTS), (112, 112))[:, :, ::-1].astype(int)
+    seen = (teacher.crop(x, points)[0] * 255).numpy().transpose(1, 2, 0)
+    assert np.abs(seen - expected)[4:-4, 4:-4].mean() < 3
+    squeezed = (open_teacher_of(_Seen(), "aligned").crop(x, points)[0] * 255).numpy().transpose(1, 2, 0)
+    assert np.abs(squeezed - expected)[4:-4, 4:-4].mean() > 6
+
+
+def open_teacher_of(trunk, kind):
+    teacher = Teacher(trunk, arcface_frame(112), 0.0, 1.0)
+    teacher.squeeze = SQUEEZE[kind]
+    return teacher
 
 
 def test_similarity_is_the_live_pipelines():

@@ -116,5 +116,7 @@ def cut(out: Path) -> None:
     records = read_manifest(manifest)
     data = DataPart(manifests=[manifest])
     with tqdm(total=len(records), desc="chips", unit="picture", disable=None) as bar:
-        chips = cut_chips(records, CropRule(data.size, data.margin), data.crops, out / "chips", None, bar.update)
+        chips = cut_chips(
+            records, CropRule(data.size, data.margin, data.crop), data.crops, out / "chips", None, bar.update
+        )
     print(f'{len(chips.records)} chips in {out / "chips"}; train with data.manifests = ["{manifest}"]')

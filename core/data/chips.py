@@ -74,7 +74,7 @@ def cut_chips(
     and when the disk is too small.
     """
     key = hashlib.sha256(json.dumps([_line(record) for record in records]).encode())
-    key.update(f"{rule.size} {rule.margin} {crops} {VERSION}".encode())
+    key.update(f"{rule.size} {rule.margin} {rule.kind} {crops} {VERSION}".encode())
     place = folder / key.hexdigest()[:16]
     if not (place / "done.json").is_file():
         from filelock import FileLock
@@ -126,7 +126,8 @@ def _cut(
                 skipped.append(found)
             else:
                 images, points = found
-                inner = slice(int(rule.size * 0.32), int(rule.size * 0.68))
+                part = 0.45 / rule.margin  # of the side, from its middle: within the face
+                inner = slice(int(rule.size * (0.5 - part)), int(rule.size * (0.5 + part)))
                 whole, face = measure(images[0]), measure(np.ascontiguousarray(images[0][inner, inner]))
                 row = len(kept)
                 arrays["images"][row], arrays["points"][row] = images, points

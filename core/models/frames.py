@@ -64,20 +64,22 @@ def similarity(points: Tensor, frame: Frame) -> Tensor:
     return torch.cat([linear, shift], 2)
 
 
-def cut(x: Tensor, points: Tensor, frame: Frame, fineness: int = 1) -> Tensor:
+def cut(x: Tensor, points: Tensor, frame: Frame, fineness: int = 1, squeeze: float = 1.0) -> Tensor:
     """Resample pictures into a frame, bilinear, beyond the border the border's pixels.
 
     x: float [B, C, H, W]. points: float [B, 5, 2] pixels of x. fineness: samples per frame pixel and axis, averaged;
-    needed where the frame is coarser than the picture. Returns float [B, C, size, size].
+    needed where the frame is coarser than the picture. squeeze: how much of a face a pixel's height shows, over its width.
+    Returns float [B, C, size, size].
     """
-    matrix = similarity(points.to(x), frame)
+    shape = torch.tensor([1.0, squeeze]).to(x)
+    matrix = similarity(points.to(x) * shape, frame)
     height, width = x.shape[2:]
     place = (torch.arange(frame.size * fineness, device=x.device, dtype=x.dtype) + 0.5) / fineness - 0.5
     target = torch.stack(torch.meshgrid(place, place, indexing="xy"), -1).view(1, -1, 2)
     # The inverse of a similarity is its transpose over its squared scale.
     scale = matrix[:, 0, 0].square() + matrix[:, 1, 0].square()
     source = (target - matrix[:, :, 2].unsqueeze(1)) @ matrix[:, :, :2] / scale.view(-1, 1, 1)
-    grid = source * (2 / torch.tensor([width - 1, height - 1]).to(x)) - 1
+    grid = source / shape * (2 / torch.tensor([width - 1, height - 1]).to(x)) - 1
     grid = grid.view(-1, len(place), len(place), 2)
     found = grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return avg_pool2d(found, fineness) if fineness > 1 else found

@@ -14,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from dtda.core.errors import DtdaError
+from dtda.core.foreign import read_foreign
+from dtda.core.models.antispoof import Antispoof
 from dtda.core.models.arcface import SIDE, IResNet
 from dtda.core.models.frames import Frame, arcface_frame, celeba_frame, cut
 from dtda.core.models.onnx_trunk import OnnxTrunk
 from dtda.core.models.stargan import discriminator_of
+from dtda.core.preprocess import BOX_SIZE, Crop
 
 ARCFACE_HINT = "name the backbone.pth of insightface's ms1mv3_arcface_r18_fp16"
+SQUEEZE: dict[Crop, float] = {"aligned": 1.0, "upright": float(BOX_SIZE[1] / BOX_SIZE[0])}
 STARGAN_HINT = "name StarGAN's 200000-D.ckpt, or train one with `dtda train-teacher`"
 
 
@@ -35,6 +39,7 @@ class Teacher(nn.Module):
     def __init__(self, trunk: nn.Module, frame: Frame, mean: float, std: float, bgr: bool = False) -> None:
         super().__init__()
         self.trunk, self.frame, self.bgr = trunk, frame, bgr
+        self.squeeze = 1.0  # of the chips it is shown, see `frames.cut`
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
         self.requires_grad_(False)
@@ -52,7 +57,7 @@ class Teacher(nn.Module):
         # A crop is at most about half of its chip's side. Where it is finer than the frame, the samples are too.
         fineness = max(1, round(x.shape[3] / (2 * self.frame.size)))
         with torch.autocast(x.device.type, enabled=False):  # in half precision a place would be off by a pixel
-            face = (cut(x.detach().float(), points.float(), self.frame, fineness) - self.mean) / self.std
+            face = (cut(x.detach().float(), points.float(), self.frame, fineness, self.squeeze) - self.mean) / self.std
         return face.flip(1) if self.bgr else face
 
     @torch.no_grad()
@@ -94,8 +99,11 @@ class OnnxOptions(_Options):
     provider: Literal["cpu", "cuda"] = "cpu"
 
 
-def open_teacher(kind: str, file: Path, device: torch.device | str = "cpu", **options: Any) -> Teacher:
-    """kind: arcface, stargan or onnx. file: its weights. options: those of `ArcfaceOptions` and the like.
+def open_teacher(
+    kind: str, file: Path, device: torch.device | str = "cpu", crop: Crop = "aligned", **options: Any
+) -> Teacher | Antispoof:
+    """kind: arcface, stargan, onnx or antispoof. file: its weights, or its description (`core.foreign`). crop: of the chips
+    it will be shown. options: those of `ArcfaceOptions` and the like.
 
     Raises DtdaError when the file is of another network, cannot be read, or an option is wrong.
     """
@@ -110,7 +118,9 @@ def open_teacher(kind: str, file: Path, device: torch.device | str = "cpu", **op
         raise DtdaError(f"option {name} of teacher {kind}: {first['msg']}; its options: {known}.") from error
     if not file.is_file():
         raise DtdaError(f"{file}: no such teacher file; docs/teachers.md says where to get one.")
-    return opener(file, chosen).to(device)
+    teacher = opener(file, chosen).to(device)
+    teacher.squeeze = SQUEEZE[crop]
+    return teacher
 
 
 def _arcface(file: Path, _: ArcfaceOptions) -> Teacher:
@@ -139,10 +149,22 @@ def _onnx(file: Path, options: OnnxOptions) -> Teacher:
     return Teacher(trunk, frame, options.mean, options.std, options.order == "bgr")
 
 
+class AntispoofOptions(_Options):
+    """threads: 0 as many as torch has. provider: of onnxruntime."""
+
+    threads: Annotated[int, Field(ge=0)] = 0
+    provider: Literal["cpu", "cuda"] = "cpu"
+
+
+def _antispoof(file: Path, options: AntispoofOptions) -> Antispoof:
+    return Antispoof(file, read_foreign(file), options.threads, options.provider)
+
+
 OPENERS: dict[str, tuple[type[_Options], Any]] = {
     "arcface": (ArcfaceOptions, _arcface),
     "stargan": (StarganOptions, _stargan),
     "onnx": (OnnxOptions, _onnx),
+    "antispoof": (AntispoofOptions, _antispoof),
 }
 
 

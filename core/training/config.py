@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dtda.core.errors import DtdaError
+from dtda.core.preprocess import Crop
 
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -25,12 +26,13 @@ class Part(BaseModel):
 
 class DataPart(Part):
     """manifests: CSV files of pictures. protocol, fold: who trains and who tests (core/data/protocols.toml). size,
-    margin: the crop rule. crops: cuts of each training picture. balance_cues: weigh samples so that brightness and the
+    margin, crop: the crop rule. crops: cuts of each training picture. balance_cues: weigh samples so that brightness and the
     like carry no label (balance.py). cache: folder of the chips, default `chips` beside the first manifest."""
 
     manifests: Annotated[list[Path], Field(min_length=1)]
     size: Annotated[int, Field(ge=32, le=512)] = 128
     margin: Annotated[float, Field(ge=1.2, le=6)] = 2.5
+    crop: Crop = "aligned"
     crops: Positive = 3
     protocol: str = "splits"
     fold: str | None = None
@@ -99,15 +101,17 @@ class DomainPart(Part):
 
 class TeacherPart(Part):
     """A frozen face network the student imitates on the (attacked) pictures. options: of models.teachers.open_teacher.
-    weight: of its loss. share: part of every batch it sees; the rest costs nothing. centre: its features minus their
-    running mean are imitated."""
+    weight: of its loss. share: part of every batch it sees; the rest costs nothing. Of a face network features are
+    imitated, minus their running mean with `centre`, by `distance`; of an anti-spoofing network its classes, softened by
+    `temperature`."""
 
-    kind: Literal["arcface", "stargan", "onnx"]
+    kind: Literal["arcface", "stargan", "onnx", "antispoof"]
     file: Path
     weight: Weight = 0.5
     distance: Literal["cosine", "mse"] = "cosine"
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     centre: bool = True
+    temperature: Annotated[float, Field(ge=1, le=20)] = 2.0
     options: dict[str, bool | int | float | str] = {}
 
 

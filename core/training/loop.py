@@ -135,7 +135,7 @@ class Run:
         if config.teachers:
             from dtda.core.models.teachers import open_teacher
         for name, part in config.teachers.items():
-            teacher = open_teacher(part.kind, part.file, **part.options).to(fabric.device)
+            teacher = open_teacher(part.kind, part.file, crop=config.data.crop, **part.options).to(fabric.device)
             teachers[name] = (teacher, teacher.width)
         student = build_student(config.student, config.dropout, config.weights, config.cue_map > 0)
         method = Method(student, config, len(material.fold.sources), teachers)

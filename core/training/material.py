@@ -64,7 +64,7 @@ def load_chips(data: DataPart, make_detector: Callable[[], Detect]) -> Chips:
     make_detector: called if a picture has no facial points.
     """
     records = [record for manifest in data.manifests for record in read_manifest(manifest)]
-    rule = CropRule(data.size, data.margin)
+    rule = CropRule(data.size, data.margin, data.crop)
     detect = make_detector() if any(record.points is None for record in records) else None
     folder = data.cache or data.manifests[0].parent / "chips"
     with tqdm(total=len(records), desc="chips", unit="picture", disable=None) as bar:

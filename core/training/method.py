@@ -16,6 +16,7 @@ from torch.nn.functional import (
     binary_cross_entropy_with_logits,
     cosine_similarity,
     cross_entropy,
+    kl_div,
     mse_loss,
     normalize,
 )
@@ -61,7 +62,10 @@ class Method(nn.Module):
             None if adversary == "none" else Discriminator(student.width, domains, config.domain.hidden)
         )
         self.teachers = {name: call for name, (call, _) in teachers.items()}
-        self.adapters = nn.ModuleDict({name: nn.Linear(student.width, width) for name, (_, width) in teachers.items()})
+        # Of the classes of an anti-spoofing teacher live is the student's own logit; the adapter tells the others apart.
+        self.adapters = nn.ModuleDict(
+            {name: nn.Linear(student.width, width - self._judges(name)) for name, (_, width) in teachers.items()}
+        )
         self.centres = nn.ModuleDict({name: Centre(width) for name, (_, width) in teachers.items()})
 
     def attacked(self, batch: Batch) -> Tensor | None:
@@ -80,8 +84,12 @@ class Method(nn.Module):
         for name, call in self.teachers.items():
             count = min(len(seen), _share(len(batch.x), self.config.teachers[name].share))
             target = call(seen[:count], batch.points[:count]).float()
-            targets[name] = self.centres[name](target) if self.config.teachers[name].centre else target
+            centred = self.config.teachers[name].centre and not self._judges(name)
+            targets[name] = self.centres[name](target) if centred else target
         return targets
+
+    def _judges(self, name: str) -> bool:
+        return self.config.teachers[name].kind == "antispoof"
 
     def forward(
         self, batch: Batch, attacked: Tensor | None, targets: Mapping[str, Tensor], progress: float
@@ -112,7 +120,12 @@ class Method(nn.Module):
             parts |= self._fooled(logits.detach(), adversarial.detach(), batch.domain)
         for name, target in targets.items():
             teacher = config.teachers[name]
-            parts[name] = distance(self.adapters[name](adversarial[: len(target)]), target, teacher.distance)
+            seen = adversarial[: len(target)]
+            found = self.adapters[name](seen)
+            if self._judges(name):
+                parts[name] = divergence(student.classify(seen), found, target, teacher.temperature)
+            else:
+                parts[name] = distance(found, target, teacher.distance)
             total = total + teacher.weight * parts[name]
         return total, {name: value.detach() for name, value in parts.items()}
 
@@ -167,6 +180,17 @@ def distance(found: Tensor, target: Tensor, kind: str) -> Tensor:
     if kind == "cosine":
         return (1 - cosine_similarity(found, target, dim=1)).mean()
     return mse_loss(normalize(found, dim=1), normalize(target, dim=1))
+
+
+def divergence(live: Tensor, others: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """Mean KL divergence of softened class probabilities, times temperature squared (Hinton et al. 2015).
+
+    live: logits [b]. others: logits [b, C - 1] that only share out what is not live. target: log probabilities [b, C],
+    live first. The student's probability of live is sigmoid(live), as when it runs.
+    """
+    found = torch.cat([live.float().unsqueeze(1), others.float().log_softmax(1)], 1) / temperature
+    wanted = (target.float() / temperature).log_softmax(1)
+    return kl_div(found.log_softmax(1), wanted, reduction="batchmean", log_target=True) * temperature**2
 
 
 def ramp(progress: float) -> float:
