@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from dtda.core.errors import DtdaError
 from dtda.core.types import Image
@@ -25,6 +24,7 @@ from dtda.engines.driver import DeviceError as DeviceError
 
 LIBRARIES = ("pycuda", "cuda.bindings")  # the first that is installed is used
 _MODULES = {"pycuda": "pycuda.driver", "cuda.bindings": "cuda.bindings.driver"}
+_WAY_OUT = "close other programs that use it, or choose an engine of onnxruntime"
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: never waits for what others put on the default stream
 
 
@@ -155,7 +155,7 @@ class PycudaDevice(_Graphs):
         with self._told("starting"):
             cuda.init()
             if index >= cuda.Device.count():
-                raise DeviceError(f"there is no GPU {index}; nvidia-smi lists those there are.")
+                raise DeviceError(f"There is no GPU {index}; nvidia-smi lists those there are.")
             gpu = cuda.Device(index)
             self.name = str(gpu.name())
             self._below = driver.current_context()
@@ -224,7 +224,7 @@ class PycudaDevice(_Graphs):
         try:
             yield
         except self._cuda.Error as error:  # its errors share no base with Python's of the same names
-            raise DeviceError(f"the GPU failed while {doing} ({driver.first_line(error)}).") from error
+            raise DeviceError(f"The GPU failed while {doing} ({driver.first_line(error)}); {_WAY_OUT}.") from error
 
 
 class BindingsDevice(_Graphs):
@@ -241,7 +241,7 @@ class BindingsDevice(_Graphs):
         except RuntimeError as error:  # it looks for the driver at the first call only
             raise DeviceError(f"cuda.bindings finds no NVIDIA driver ({driver.first_line(error)}).") from error
         if index >= self._call("cuDeviceGetCount"):
-            raise DeviceError(f"there is no GPU {index}; nvidia-smi lists those there are.")
+            raise DeviceError(f"There is no GPU {index}; nvidia-smi lists those there are.")
         gpu = self._call("cuDeviceGet", index)
         self.name = self._call("cuDeviceGetName", 256, gpu).split(b"\0")[0].decode(errors="replace")
         self._context = self._call("cuDevicePrimaryCtxRetain", gpu)
@@ -264,8 +264,7 @@ class BindingsDevice(_Graphs):
     def pinned(self, nbytes: int) -> Pinned:
         pointer = int(self._call("cuMemHostAlloc", nbytes, 0))
         block = (ctypes.c_uint8 * nbytes).from_address(pointer)
-        array: npt.NDArray[np.uint8] = np.frombuffer(block, np.uint8)
-        return Pinned(array, pointer)
+        return Pinned(np.ctypeslib.as_array(block), pointer)
 
     def upload(self, target: Memory, source: Pinned, nbytes: int, stream: Stream) -> None:
         self._call("cuMemcpyHtoDAsync", target.kept, source.kept, nbytes, stream.kept)
@@ -293,5 +292,5 @@ class BindingsDevice(_Graphs):
         """The value of a driver call, a tuple when there are several. Raises DeviceError on any result but success."""
         result, *values = getattr(self._cuda, function)(*arguments)
         if int(result):
-            raise DeviceError(f"{function} failed: {int(result)} {getattr(result, 'name', '')}.")
+            raise DeviceError(f"The GPU failed in {function} ({getattr(result, 'name', int(result))}); {_WAY_OUT}.")
         return values[0] if len(values) == 1 else tuple(values)

@@ -66,7 +66,7 @@ def library() -> ctypes.CDLL:
         try:
             entry = getattr(cuda, function)
         except AttributeError as error:
-            raise DeviceError(f"the NVIDIA driver is too old, it lacks {function}; update it.") from error
+            raise DeviceError(f"The NVIDIA driver is too old, it lacks {function}; update it.") from error
         entry.argtypes, entry.restype = arguments, _int
     return cuda
 
@@ -79,7 +79,9 @@ def call(function: str, *arguments: Any) -> None:
     """Call the driver. Raises DeviceError on any result but success, OSError where there is no driver."""
     code = getattr(library(), function)(*arguments)
     if code:
-        raise DeviceError(f"{function} failed: {_words(code)}.")
+        raise DeviceError(
+            f"The GPU failed in {function} ({words(code)}); close other programs that use it and try again."
+        )
 
 
 def code(function: str, *arguments: Any) -> int:
@@ -87,7 +89,8 @@ def code(function: str, *arguments: Any) -> int:
     return int(getattr(library(), function)(*arguments))
 
 
-def _words(code: int) -> str:
+def words(code: int) -> str:
+    """A CUresult as the driver explains it: "100 CUDA_ERROR_NO_DEVICE, no CUDA-capable device is detected"."""
     words = []
     for function in ("cuGetErrorName", "cuGetErrorString"):
         text = ctypes.c_char_p()

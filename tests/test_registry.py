@@ -17,7 +17,7 @@ def test_suffix_chooses_the_backend(student: Path) -> None:
     assert open_engine(str(student), "cpu").info.sha256 == engine.info.sha256
 
 
-@pytest.mark.parametrize("name", ["student.engine", "student.pt", "student"])
+@pytest.mark.parametrize("name", ["student.trt", "student.pt", "student"])
 def test_unknown_suffix_is_refused(name: str) -> None:
     with pytest.raises(DtdaError, match="not a kind of engine"):
         open_engine(name)
