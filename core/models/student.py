@@ -72,13 +72,24 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
     return nn.Sequential(*(getattr(net, name) for name in layers)), 512
 
 
-STUDENTS = {"mobile": _mobile, "resnet18": _resnet18}
+def _pair(weights: str) -> tuple[nn.Module, int]:
+    """Two MiniFASNets side by side; 0.86 M parameters."""
+    from dtda.core.models.fasnet import Pair, WIDTH
+
+    if weights != "random":
+        raise DtdaError(
+            f"{weights}: the pair starts from random weights or from a description of its networks (.json)."
+        )
+    return Pair(), 2 * WIDTH
+
+
+STUDENTS = {"mobile": _mobile, "resnet18": _resnet18, "pair": _pair}
 
 
 def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False) -> Student:
     """A student. weights: "random", "imagenet" (torchvision's for its trunk, downloaded once), or the path of a state dict:
-    torchvision's, or a whole student's. Raises DtdaError for an unknown name and for weights that cannot be had or do
-    not fit."""
+    torchvision's, or a whole student's; of a pair, the description (`core.foreign`) of the two networks it goes on from.
+    Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
     if weights in ("random", "imagenet"):
@@ -86,6 +97,10 @@ def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_
     path = Path(weights)
     if not path.is_file():
         raise DtdaError(f"{path}: no such file of weights; use random, imagenet, or a state dict.")
+    if name == "pair" and path.suffix == ".json":
+        student = Student(*_pair("random"), dropout, cue_map)
+        _go_on(student, path)
+        return student
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         whole = "student" in state  # a checkpoint of ours
@@ -95,6 +110,21 @@ def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_
     except Exception as error:  # what is raised for foreign bytes differs by their first ones
         raise DtdaError(f"{path}: not weights of a {name} student{' with a cue map' if cue_map else ''}.") from error
     return student
+
+
+def _go_on(student: Student, path: Path) -> None:
+    """Bodies and head of a pair as the published networks have them."""
+    from dtda.core.foreign import read_foreign
+    from dtda.core.models.fasnet import read_body
+
+    files = [network.file for network in read_foreign(path).networks]
+    if len(files) != 2:
+        raise DtdaError(f"{path}: a pair goes on from two networks, this names {len(files)}.")
+    classes = [read_body(body, file) for body, file in zip(student.trunk.bodies, files, strict=True)]
+    with torch.no_grad():
+        # The mean over both of the live logit minus the mean of the others', near enough to begin with.
+        student.head[1].weight.copy_(torch.cat([(each[1] - (each[0] + each[2]) / 2) / 2 for each in classes])[None])
+        student.head[1].bias.zero_()
 
 
 def _torchvision(build: Callable[..., nn.Module], weights: str) -> nn.Module:

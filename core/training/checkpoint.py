@@ -82,7 +82,7 @@ def people_of(weights: str) -> list[str]:
     Raises DtdaError for a checkpoint of this program that does not say.
     """
     path = Path(weights)
-    if not path.is_file():
+    if not path.is_file() or path.suffix == ".json":
         return []
     state = torch.load(path, map_location="cpu", weights_only=True)
     if "student" not in state:

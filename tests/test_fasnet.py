@@ -1,0 +1,111 @@
+"""The pair of MiniFASNets: what it reads from ONNX files is what they compute."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from dtda.core.errors import DtdaError
+from dtda.core.models.fasnet import V1SE, V2, Body, read_body
+from dtda.core.models.student import build_student
+
+pytestmark = pytest.mark.slow  # two exports
+
+
+class Published(nn.Module):
+    """As the files have it: a body, then the classes, without a bias."""
+
+    def __init__(self, stages):
+        super().__init__()
+        self.body, self.classes = Body(stages), nn.Linear(128, 3, bias=False)
+        for parameter in self.parameters():  # as if trained: nothing at its neutral value
+            nn.init.normal_(parameter, 0.0, 0.15)
+        nn.init.normal_(self.body.norm.running_mean)
+        nn.init.uniform_(self.body.norm.running_var, 0.5, 2)
+
+    def forward(self, x):
+        return self.classes(self.body(x))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Two networks with random weights in the form of the public files, and their description."""
+    folder = tmp_path_factory.mktemp("published")
+    torch.manual_seed(0)
+    networks = []
+    for name, stages, margin in (("v2", V2, 2.7), ("v1se", V1SE, 4.0)):
+        net = Published(stages).eval()
+        path = folder / f"{name}.onnx"
+        torch.onnx.export(net, (torch.rand(1, 3, 80, 80),), path, input_names=["input"], dynamo=True, verbose=False,
+                          optimize=False, external_data=False)  # fmt: skip
+        networks.append({"file": path.name, "margin": margin, "size": 80, "order": "bgr", "std": 1.0})
+        _plain(path, net)
+    (folder / "network.json").write_text(json.dumps({"name": "p", "classes": 3, "live": 1, "networks": networks}))
+    return folder
+
+
+def _plain(path, net):
+    """The public files have matrices [in, out] and slopes [C, 1, 1]; the exporter of today transposes and reshapes."""
+    model = onnx.load(path)
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type == "Gemm":
+            del node.attribute[:]
+            node.op_type = "MatMul"
+        if node.op_type == "Reshape" and node.input[0] in weights:
+            slopes = numpy_helper.to_array(weights[node.input[0]]).reshape(-1, 1, 1)
+            graph.initializer.append(numpy_helper.from_array(slopes, node.output[0]))
+            graph.node.remove(node)
+    for name, matrix in (("body.reduce.weight", net.body.reduce.weight), ("classes.weight", net.classes.weight)):
+        weights[name].CopyFrom(numpy_helper.from_array(matrix.detach().numpy().T.copy(), name))
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(("name", "stages"), [("v2", V2), ("v1se", V1SE)])
+def test_a_body_computes_what_its_file_does(published, name, stages):
+    body = Body(stages)
+    classes = read_body(body, published / f"{name}.onnx")
+    x = np.random.default_rng(0).uniform(0, 255, (1, 3, 80, 80)).astype(np.float32)
+    session = onnxruntime.InferenceSession(published / f"{name}.onnx", providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"input": x})
+    with torch.no_grad():
+        found = body.eval()(torch.from_numpy(x)) @ classes.T
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    assert sum(parameter.numel() for parameter in body.parameters()) == {"v2": 429_120, "v1se": 427_846}[name]
+
+
+def test_a_pair_goes_on_from_both(published):
+    student = build_student("pair", 0.0, str(published / "network.json")).eval()
+    x = torch.rand(2, 3, 80, 80)
+    pixels = x.flip(1) * 255
+    expected = torch.zeros(2)
+    for name, stages in (("v2", V2), ("v1se", V1SE)):
+        body = Body(stages).eval()
+        classes = read_body(body, published / f"{name}.onnx")
+        logits = body(pixels) @ classes.T
+        expected = expected + (logits[:, 1] - (logits[:, 0] + logits[:, 2]) / 2) / 2
+    torch.testing.assert_close(student(x), expected, rtol=1e-3, atol=1e-2)
+    assert student.features(torch.rand(1, 3, 128, 128)).shape == (1, 256)
+    student(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in student.parameters())
+
+
+def test_files_of_other_networks_are_refused(published, tmp_path):
+    with pytest.raises(DtdaError, match="not the MiniFASNet it should be"):
+        read_body(Body(V2), published / "v1se.onnx")
+    (tmp_path / "x.onnx").write_bytes(b"no")
+    with pytest.raises(DtdaError, match="not a readable ONNX file"):
+        read_body(Body(V2), tmp_path / "x.onnx")
+    with pytest.raises(DtdaError, match="starts from random"):
+        build_student("pair", weights="imagenet")
+    one = json.loads((published / "network.json").read_text())
+    one["networks"] = one["networks"][:1]
+    (published / "one.json").write_text(json.dumps(one))
+    with pytest.raises(DtdaError, match="two networks, this names 1"):
+        build_student("pair", weights=str(published / "one.json"))
