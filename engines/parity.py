@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -127,7 +127,7 @@ def _vary(chip: Image, rng: np.random.Generator) -> Image:
     import cv2
 
     side = chip.shape[0]
-    picture: npt.NDArray[np.float64] = (chip / 255.0) ** rng.uniform(0.5, 2)
+    picture: npt.NDArray[Any] = (chip / 255.0) ** rng.uniform(0.5, 2)
     mean = picture.mean()
     picture = (picture - mean) * rng.uniform(0.6, 1.3) + mean * rng.uniform(0.6, 1.3)
     picture = picture * rng.uniform(0.8, 1.2, (1, 1, 3))

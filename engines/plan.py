@@ -8,7 +8,6 @@ student it fails late or, worse, not at all.
 from __future__ import annotations
 
 import hashlib
-import json
 import platform as machine
 import shlex
 import struct
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"DTDA-ENGINE\n"
 MAX_HEADER = 1 << 20
+UNSEALED = b"0" * 64  # in place of the seal while it is computed
 SUFFIX = ".engine"
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -58,7 +58,8 @@ class Header(BaseModel):
     compute_capabilities: as "8.9". fp32_nodes: names of the nodes kept in FP32 though less was asked for.
     onnx_sha256, onnx_path: of the parent. sidecar: of the parent student; None for a detector. tensors: of the plan.
     options: how it was built. seconds: of the build. parity: None until the plan has run beside onnxruntime.
-    latency_ms: median of batch 1 on the GPU it was built on. plan_sha256, plan_bytes and seal are filled in by `write`.
+    latency_ms: median of batch 1 on the GPU it was built on. seal: sha256 of the header's text; it tells an edited
+    header, as plan_sha256 an edited plan. plan_sha256, plan_bytes and seal are filled in by `write`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -80,7 +81,7 @@ class Header(BaseModel):
     tensors: list[Tensor] = []
     options: dict[str, Any] = {}
     plan_sha256: Sha256 = ""
-    plan_bytes: int = Field(0, ge=0)
+    plan_bytes: Annotated[int, Field(ge=0)] = 0
     built: str = ""
     seconds: float = 0.0
     parity: Parity | None = None
@@ -91,7 +92,11 @@ class Header(BaseModel):
     @property
     def rebuild(self) -> str:
         """The command that makes this engine anew."""
-        return f"dtda engine build {shlex.quote(self.onnx_path)} --precision {self.precision}"
+        return self.rebuild_as(self.precision)
+
+    def rebuild_as(self, precision: str) -> str:
+        student = "centerface" if self.kind == "detector" else shlex.quote(self.onnx_path)
+        return f"dtda engine build {student} --precision {precision}"
 
     @property
     def runtime(self) -> str:
@@ -133,13 +138,12 @@ def write(path: Path, header: Header, plan: bytes | memoryview) -> Header:
 
     Raises DtdaError when the path is a folder, OSError naming the path when the disk is full.
     """
-    final = header.model_copy(
-        update={"plan_sha256": hashlib.sha256(plan).hexdigest(), "plan_bytes": len(plan), "seal": ""}
-    )
-    final = final.model_copy(update={"seal": _seal(final)})
-    text = final.model_dump_json(indent=1).encode()
+    whole = {"plan_sha256": hashlib.sha256(plan).hexdigest(), "plan_bytes": len(plan), "seal": UNSEALED.decode()}
+    text = header.model_copy(update=whole).model_dump_json(indent=1).encode()
+    seal = hashlib.sha256(text).hexdigest()
+    text = _with_seal(text, UNSEALED, seal.encode())
     write_atomic(path, b"".join((MAGIC, struct.pack("<I", len(text)), text, plan)))
-    return final
+    return header.model_copy(update=whole | {"seal": seal})
 
 
 def check(header: Header, probe: Probe) -> str:
@@ -149,6 +153,10 @@ def check(header: Header, probe: Probe) -> str:
         return f"{stale}; build it again: {header.rebuild}"
     if header.platform != platform_tag():
         return f"it was built on {header.platform}, this is {platform_tag()}; build it here: {header.rebuild}"
+    if header.parity is not None and not header.parity.passed:
+        return (
+            f"it was refused, as it is {header.parity.sentence()}; build it again in fp32: {header.rebuild_as('fp32')}"
+        )
     if probe.state != "ready":
         return f"it cannot run here: {probe.text}"
     mismatch = _mismatch(header, probe)
@@ -201,7 +209,7 @@ def _header(path: Path, file: BinaryIO) -> Header:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "header"
         raise DtdaError(f"{path}: its header is not valid ({where}: {first['msg']}); {again}.") from error
-    if header.seal != _seal(header):
+    if header.seal != hashlib.sha256(_with_seal(text, header.seal.encode(), UNSEALED)).hexdigest():
         raise DtdaError(f"{path}: its header was changed after it was built; build it again: {header.rebuild}")
     size = path.stat().st_size - len(start) - length
     if size != header.plan_bytes:
@@ -212,7 +220,7 @@ def _header(path: Path, file: BinaryIO) -> Header:
     return header
 
 
-def _seal(header: Header) -> str:
-    """sha256 over all other fields: tells an edited header, which the plan's own hash does not cover."""
-    fields = header.model_dump(mode="json", exclude={"seal"})
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+def _with_seal(text: bytes, old: bytes, new: bytes) -> bytes:
+    """The header's JSON with another seal, its last field."""
+    start, _, end = text.rpartition(old)
+    return start + new + end

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from dtda.engines.probe import Probe
 
 LEDGER = "ledger.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,42 @@ def remove(path: Path) -> None:
     forget(sha)
 
 
+@contextlib.contextmanager
+def workplace() -> Iterator[Path]:
+    """An empty folder for work that is not finished, removed at the end. Those of processes that were killed are removed
+    by whoever comes next: each holds a lock as long as its process lives."""
+    from filelock import FileLock
+
+    work = folder() / ".work"
+    place = work / str(os.getpid())
+    with _lock():
+        for left in work.glob("*"):
+            _sweep(left)
+        place.mkdir(parents=True)
+        lock = FileLock(place / LOCK)
+        lock.acquire(timeout=0)
+    try:
+        yield place
+    finally:
+        lock.release()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    from filelock import FileLock, Timeout
+
+    try:
+        FileLock(place / LOCK).acquire(timeout=0).lock.release()
+    except Timeout:  # its process lives
+        return
+    shutil.rmtree(place, ignore_errors=True)
+
+
 def _lock() -> Any:
     from filelock import FileLock
 
     folder().mkdir(parents=True, exist_ok=True)
-    return FileLock(folder() / ".lock", timeout=10)
+    return FileLock(folder() / LOCK, timeout=10)
 
 
 def _ledger() -> dict[str, dict[str, str]]:
