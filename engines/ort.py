@@ -20,8 +20,12 @@ _PROVIDERS = {"auto": "CPUExecutionProvider", "cpu": "CPUExecutionProvider", "cu
 def open_engine(path: Path, provider: str = "auto") -> OrtEngine:
     """Load an ONNX student and its sidecar. Raises DtdaError when they do not fit or the provider is not there."""
     sidecar = read_sidecar(path)
-    # A student is too small to gain from many threads: waking them costs more than they save.
-    return OrtEngine(path, sidecar, open_session(path, provider, threads=max(1, (os.cpu_count() or 1) // 2)))
+    return OrtEngine(path, sidecar, open_session(path, provider, threads=student_threads()))
+
+
+def student_threads() -> int:
+    """Half of the cores, at most four: a student is too small to gain from more, waking them costs more than they save."""
+    return min(4, max(1, (os.cpu_count() or 1) // 2))
 
 
 def open_session(model: Path | bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:

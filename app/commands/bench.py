@@ -29,6 +29,7 @@ Table = dict[str, dict[str, float]]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "`dtda engine bench` compares all that can run a student instead: onnxruntime, TensorRT, torch."
     parser.add_argument("--source", default="sample", help="a video, a folder or sample (default: sample, 640x480)")
     parser.add_argument("--frames", type=options.count, default=120, metavar="N", help="frames to time (default: 120)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures there, too")
