@@ -10,11 +10,16 @@ from dtda.core.types import Label
 GRID = 24.0
 
 
-def icon(name: str, color: QColor) -> QIcon:
-    """One of the transport bar's symbols: play, pause, back, forward, previous, next, loop, close."""
+def icon(name: str, color: QColor, selected: QColor | None = None) -> QIcon:
+    """A symbol: play, pause, back, forward, previous, next, loop, close; ready, elsewhere, stale.
+
+    selected: its colour in a selected row.
+    """
     made = QIcon()
     for side in (20, 40, 60):
         made.addPixmap(_pixmap(side, lambda painter: _symbol(painter, name, color)))
+        if selected is not None:
+            made.addPixmap(_pixmap(side, lambda painter: _symbol(painter, name, selected)), QIcon.Mode.Selected)
     return made
 
 
@@ -94,6 +99,17 @@ def _symbol(painter: QPainter, name: str, color: QColor) -> None:
             painter.setPen(_pen(color, 2.2))
             painter.drawLine(QPointF(7, 7), QPointF(17, 17))
             painter.drawLine(QPointF(17, 7), QPointF(7, 17))
+        case "ready" | "elsewhere" | "stale":  # a check, a bar, an exclamation mark in a ring
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(_pen(color, 2.2))
+            painter.drawEllipse(QRectF(3, 3, 18, 18))
+            if name == "ready":
+                painter.drawPolyline(_points((7.8, 12.4), (10.8, 15.4), (16.4, 8.8)))
+            elif name == "elsewhere":
+                painter.drawLine(QPointF(8, 12), QPointF(16, 12))
+            else:
+                painter.drawLine(QPointF(12, 7.6), QPointF(12, 12.6))
+                painter.drawPoint(QPointF(12, 16.3))
         case _:
             raise ValueError(name)
 

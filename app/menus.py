@@ -25,6 +25,8 @@ SHORTCUTS = (
     ("Ctrl+O", "open a file"),
     ("Ctrl+Shift+O", "open a folder"),
     ("Ctrl+U", "open a URL"),
+    ("Ctrl+B", "build a TensorRT engine"),
+    ("Ctrl+E", "manage engines"),
     ("F11", "full screen"),
     ("Ctrl+Q", "quit"),
 )
@@ -74,18 +76,44 @@ class Menus:
         self._add(menu, "L&oop", lambda: player.set_loop(not player.state.loop), "L")
 
     def _engine(self) -> None:
-        window = self._window
-        menu = self._menu("&Engine")
+        engines = self._window.engines
+        menu = self.engine = self._menu("&Engine")
         self.in_use = self._add(menu, "", lambda: None)
         self.in_use.setEnabled(False)
-        menu.aboutToShow.connect(lambda: self.in_use.setText(f"In use: {window.engine_name()}"))
         menu.addSeparator()
-        self._add(menu, "Open &student…", window.ask_student)
-        self._add(menu, "&Default student", lambda: window.use_engine("auto"))
-        self._add(menu, "&Load again", window.reload_engine)
-        self._add(menu, "Student's own &threshold", lambda: window.use_threshold(None))
+        self._switches: QActionGroup | None = None
+        self._below = menu.addSeparator()
+        self._add(menu, "Open &student…", engines.ask_student)
+        self._add(menu, "&Default student", lambda: engines.use("auto"))
+        self._add(menu, "&Load again", engines.reload)
+        self._add(menu, "Student's own &threshold", lambda: engines.use_threshold(None))
         menu.addSeparator()
-        self._add(menu, "&Build TensorRT engine…", window.explain_tensorrt)
+        self._add(menu, "&Build TensorRT engine…", engines.build, "Ctrl+B")
+        self._add(menu, "&Manage engines…", engines.manage, "Ctrl+E")
+        menu.aboutToShow.connect(self._open_engines)
+        engines.surveyor.changed.connect(self.fill_engines)
+
+    def _open_engines(self) -> None:
+        self.fill_engines()
+        self._window.engines.look()
+
+    def fill_engines(self) -> None:
+        """What can run here, as far as is known: the menu stays open while it is found out."""
+        engines, menu = self._window.engines, self.engine
+        self.in_use.setText(f"In use: {engines.name}".replace("&", "&&"))
+        if self._switches is not None:
+            for entry in self._switches.actions():
+                menu.removeAction(entry)
+            self._switches.deleteLater()
+        group = self._switches = QActionGroup(menu)
+        for row in engines.ready_rows():
+            entry = QAction(row.title.replace("&", "&&"), group)
+            entry.setCheckable(True)
+            entry.setChecked(row.runs(engines.info))
+            entry.triggered.connect(partial(engines.use_row, row))
+        if engines.surveyor.error or not group.actions():
+            QAction(engines.surveyor.error or "Checking what can run here…", group).setEnabled(False)
+        menu.insertActions(self._below, group.actions())
 
     def _view(self) -> None:
         window = self._window

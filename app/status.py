@@ -38,11 +38,13 @@ class StatusLine(QWidget):
         if info is None:
             self.engine.set_texts("Loading the engine…" if loading else "No engine", "No face is judged without one.")
         else:
+            precision, provider = info.precision.upper(), info.provider.removesuffix("ExecutionProvider")
+            batch = "any number of" if info.max_batch is None else f"up to {info.max_batch}"
             notes = "".join(f"\n{note}" for note in info.notes)
             self.engine.set_texts(
-                f"{info.name} · {info.backend} · {info.provider.removesuffix('ExecutionProvider')}",
-                f"Student: {info.name} ({info.size} px, {info.precision})\nFile: {info.path}\nBackend: {info.backend}, "
-                f"provider in use: {info.provider}\nDetector: {detector}{notes}",
+                f"{info.name} · {info.backend} · {precision} · {provider}",
+                f"Student: {info.name} ({info.size} px)\nFile: {info.path}\nRuns on: {info.backend}, {precision}, "
+                f"{info.provider}\nFaces at once: {batch}\nDetector: {detector}{notes}",
             )
 
     def show_figures(self, tally: Tally, state: PlayerState, age_ms: float | None) -> None:

@@ -6,10 +6,6 @@ from importlib import metadata
 
 from dtda.app.menus import SHORTCUTS
 
-NO_TENSORRT = (
-    "Building a TensorRT engine needs the TensorRT backend, which is not in this version yet; the student runs with "
-    "onnxruntime meanwhile."
-)
 SCORE = """
 <p><b>P(live)</b> is how sure the network is that the face in front of the camera is a person and not a print or a
 screen: 0 is surely a picture, 1 surely alive.</p>

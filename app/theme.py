@@ -144,8 +144,25 @@ def _sheet(theme: Theme) -> str:
             background: {theme.accent}; }}
         QScrollBar:vertical {{ background: transparent; width: 8px; margin: 0; }}
         QScrollBar::handle:vertical {{ background: {theme.line}; border-radius: 4px; min-height: 24px; }}
+        QScrollBar:horizontal {{ background: transparent; height: 8px; margin: 0; }}
+        QScrollBar::handle:horizontal {{ background: {theme.line}; border-radius: 4px; min-width: 24px; }}
         QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::sub-page {{
             background: transparent; width: 0; height: 0; }}
+        QTableView {{ border: 1px solid {theme.line}; border-radius: 6px; outline: none; }}
+        QTableView::item {{ padding: 0 6px; }}
+        QTableView::item:selected {{ background: {theme.accent}; color: {theme.window}; }}
+        QHeaderView {{ background: {theme.surface}; }}
+        QHeaderView::section {{ background: {theme.surface}; color: {theme.muted}; font-weight: 600; border: none;
+            border-bottom: 1px solid {theme.line}; padding: 5px 6px; }}
+        QProgressBar {{ border: none; border-radius: 5px; background: {theme.raised};
+            max-height: 10px; min-height: 10px; }}
+        QProgressBar::chunk {{ background: {theme.accent}; border-radius: 5px; }}
+        QRadioButton::indicator {{ width: 14px; height: 14px; border: 1px solid {theme.muted}; border-radius: 8px;
+            background: {theme.surface}; }}
+        QRadioButton::indicator:checked {{ width: 6px; height: 6px; border: 5px solid {theme.accent}; }}
+        QRadioButton:focus {{ color: {theme.accent}; }}
+        QPlainTextEdit {{ border: 1px solid {theme.line}; border-radius: 6px; }}
+        QLabel#title {{ font-weight: 600; }}
         QLabel#heading {{ color: {theme.muted}; font-weight: 600; }}
         QLabel#muted {{ color: {theme.muted}; }}
         QWidget#bar {{ background: {theme.surface}; border-top: 1px solid {theme.line}; }}

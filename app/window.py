@@ -8,14 +8,11 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QSettings, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import (
-    QApplication,
-    QMainWindow,
-    QWidget,
-)
+from PySide6.QtWidgets import QApplication, QMainWindow, QWidget
 
 from dtda.app import dialogs, texts
 from dtda.app import theme as themes
+from dtda.app.engine_actions import EngineActions
 from dtda.app.icons import app_icon
 from dtda.app.loading import load
 from dtda.app.menus import Menus
@@ -23,7 +20,7 @@ from dtda.app.preferences import Preferences
 from dtda.app.records import CLIP, Notice, PlayerState
 from dtda.app.session import CLOSE_S, Session
 from dtda.app.views import Views
-from dtda.core.types import EngineInfo, Observation
+from dtda.core.types import Observation
 
 NAME = "DTDA liveness"
 TICK_MS = 125  # status line and timeline; the picture comes with each frame
@@ -49,10 +46,6 @@ class MainWindow(QMainWindow):
         self.theme_choice = theme or self._preferences.text("view/theme", "auto")
         self._theme = themes.resolve(self.theme_choice)
         self._spec = spec or "?" + self._preferences.text("source/camera")
-        self._info: EngineInfo | None = None
-        self._loading = True
-        self._engine = session.processor.choice.engine
-        self._threshold = session.processor.choice.threshold
         self._selected: int | None = None
         self._take = -1
         self._shown = ("", -1)  # title and clip behind the timeline
@@ -74,13 +67,14 @@ class MainWindow(QMainWindow):
         self.messages, self.picture, self.timeline = views.messages, views.picture, views.timeline
         self.faces, self.inspector = views.faces, views.inspector
         self.transport, self.status = views.transport, views.status
+        self.engines = EngineActions(self, self.session, self._preferences, views, self._theme)
+        self.engines.told.connect(self._tell)
         self.setCentralWidget(views)
         self.setMinimumSize(640, 480)
         self.resize(1100, 720)
         self.faces.selected.connect(self._select)
         self.picture.clicked.connect(self._select)
         self.timeline.sought.connect(self.session.player.seek)
-        self.timeline.threshold_moved.connect(self.use_threshold)
 
     def _restore(self) -> None:
         preferences = self._preferences
@@ -110,14 +104,12 @@ class MainWindow(QMainWindow):
     # -- what the threads deliver ---------------------------------------------------------------------------------
 
     def _on_woken(self) -> None:
-        player, processor = self.session.player, self.session.processor
-        state = player.state
+        state = self.session.player.state
         if state.take != self._take:
             self._on_take(state)
         for notice in self.session.notices():
             self._tell(notice)
-        if (processor.info, processor.loading) != (self._info, self._loading):
-            self._on_engine(processor.info, processor.loading)
+        self.engines.follow()
         self.transport.show_state(state)
         self._show_stale(state.vanished or not state.open)
         if self.picture.observation is None:
@@ -156,25 +148,6 @@ class MainWindow(QMainWindow):
             self._preferences.remember_source(state)
         self.messages.clear("end")
         self.session.processor.tally.rest()
-
-    def _on_engine(self, info: EngineInfo | None, loading: bool) -> None:
-        changed = info is not None and info != self._info
-        self._info, self._loading = info, loading
-        self.status.show_engine(info, self.session.processor.detector_name, loading)
-        self._show_threshold()
-        self.timeline.load()
-        if changed:
-            self.session.player.refresh()
-
-    def _show_threshold(self) -> None:
-        info = self._info
-        own = self._threshold
-        if info is None:
-            self.timeline.set_threshold(None, "")
-        elif own is None:
-            self.timeline.set_threshold(info.threshold, f"threshold {info.threshold:.2f}")
-        else:
-            self.timeline.set_threshold(own, f"threshold {own:.2f}, yours; the student's is {info.threshold:.2f}")
 
     def _show(self, observation: Observation, state: PlayerState) -> None:
         first = self.picture.observation is None
@@ -232,11 +205,6 @@ class MainWindow(QMainWindow):
         if url:
             self.open(url)
 
-    def ask_student(self) -> None:
-        path = dialogs.ask_student(self, self._preferences)
-        if path:
-            self.use_engine(path)
-
     def recent(self) -> list[str]:
         return self._preferences.words("source/recent")
 
@@ -246,31 +214,6 @@ class MainWindow(QMainWindow):
 
         return cameras()
 
-    def engine_name(self) -> str:
-        return self.status.engine.text
-
-    def use_engine(self, engine: str) -> None:
-        """A threshold set by hand belongs to the student it was set for: another one starts with its own."""
-        self.messages.clear("engine")
-        if engine != self._engine:
-            self._engine = engine
-            self.use_threshold(None)
-        self.session.processor.use_engine(engine)
-
-    def reload_engine(self) -> None:
-        self.use_engine(self._engine)
-
-    def use_threshold(self, threshold: float | None) -> None:
-        """None: the student's own."""
-        self._threshold = threshold
-        self.session.processor.use_threshold(threshold)
-        self._preferences.store_threshold(self._engine, threshold)
-        self.session.player.refresh()
-        self._show_threshold()
-
-    def explain_tensorrt(self) -> None:
-        self._tell(Notice("warn", texts.NO_TENSORRT, "tensorrt"))
-
     def use_theme(self, choice: str) -> None:
         self.theme_choice = choice
         self._preferences.store({"view/theme": choice})
@@ -279,6 +222,7 @@ class MainWindow(QMainWindow):
         assert isinstance(app, QApplication)
         themes.apply(app, self._theme)
         self.views.set_theme(self._theme)
+        self.engines.set_theme(self._theme)
 
     def _on_scheme(self) -> None:
         if self.theme_choice == "auto":
@@ -320,6 +264,8 @@ class MainWindow(QMainWindow):
         self._save()
         self._timer.stop()
         self.session.woken.disconnect(self._on_woken)
+        self.engines.builds.cancel()
         self.session.close()
+        self.engines.close(deadline)
         self.timeline.close_down(max(0.0, deadline - time.monotonic()))
         event.accept()

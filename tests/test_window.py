@@ -181,7 +181,7 @@ def test_faces_scores_engine_and_crop_are_shown(show: Show, qtbot: QtBot) -> Non
     window = show(FakeSource(live=True))
     qtbot.waitUntil(lambda: len(window.faces.cards) == 3)
     assert [card.text for card in window.faces.cards] == ["LIVE 0.90", "SPOOF 0.10", "CANNOT TELL (too small)"]
-    assert window.status.engine.text == "auto · fake · CPU"
+    assert window.status.engine.text == "auto · fake · FP32 · CPU"
     assert window.inspector.chip is not None
     qtbot.waitUntil(lambda: "detect 2 + infer 1 = 3 ms" in window.status.figures.text)
     assert "age" in window.status.figures.text
@@ -289,16 +289,16 @@ def test_a_failing_engine_leaves_picture_and_sentence_and_can_be_loaded_again(sh
     before = window.picture.observation
     qtbot.waitUntil(lambda: window.picture.observation is not before and not judged(window))
     FakePipeline.fail = False
-    window.reload_engine()
+    window.engines.reload()
     qtbot.waitUntil(lambda: judged(window))
 
 
 def test_the_engine_is_swapped_under_a_running_picture(show: Show, qtbot: QtBot) -> None:
     window = show(FakeSource(live=True))
     qtbot.waitUntil(lambda: judged(window))
-    window.use_engine("other.onnx")
+    window.engines.use("other.onnx")
     qtbot.waitUntil(lambda: window.status.engine.text.startswith("other.onnx"))
-    window.use_engine("bad.onnx")
+    window.engines.use("bad.onnx")
     qtbot.waitUntil(lambda: "bad.onnx: not a student" in told(window))
     assert window.status.engine.text.startswith("other.onnx")
     assert judged(window)
@@ -343,11 +343,11 @@ def test_the_threshold_line_changes_the_threshold_and_is_kept(show: Show, qtbot:
     window.timeline.threshold_moved.emit(0.8)
     qtbot.waitUntil(lambda: window.picture.observation.verdicts[0].threshold == 0.8)  # type: ignore[union-attr]
     assert float(settings.value("engine/threshold")) == 0.8  # type: ignore[arg-type]
-    window.use_threshold(None)
+    window.engines.use_threshold(None)
     qtbot.waitUntil(lambda: window.picture.observation.verdicts[0].threshold == 0.5)  # type: ignore[union-attr]
     assert settings.value("engine/threshold") == ""
-    window.use_threshold(0.7)
-    window.use_engine("other.onnx")  # whose scores mean something else
+    window.engines.use_threshold(0.7)
+    window.engines.use("other.onnx")  # whose scores mean something else
     qtbot.waitUntil(lambda: window.picture.observation.verdicts[0].threshold == 0.5)  # type: ignore[union-attr]
 
 
@@ -441,8 +441,6 @@ def test_no_menu_entry_is_dead(show: Show, qtbot: QtBot, monkeypatch: pytest.Mon
     for action in (window.show_shortcuts, window.explain_score, window.show_about):
         action()
     assert ["Space" in shown[0], "threshold" in shown[1], "Nothing is recorded" in shown[2]] == [True] * 3
-    window.explain_tensorrt()
-    assert "TensorRT" in told(window)
 
 
 @pytest.mark.slow
