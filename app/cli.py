@@ -24,6 +24,7 @@ COMMANDS = {
     "bench-train": "pictures per second of every term of the training method, and of the loader",
     "evaluate": "evaluate a checkpoint on a protocol",
     "export": "turn a checkpoint into an ONNX student with its sidecar",
+    "engine": "build, list, check and compare TensorRT engines; convert students to FP16 and INT8",
     "bench": "median milliseconds of every stage of the live pipeline",
 }
 

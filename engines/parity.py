@@ -133,8 +133,8 @@ def _vary(chip: Image, rng: np.random.Generator) -> Image:
     picture = picture * rng.uniform(0.8, 1.2, (1, 1, 3))
     if rng.random() < 0.5:
         picture = picture[:, ::-1]
-    affine = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-12, 12), rng.uniform(0.8, 1.25))
-    affine[:, 2] += rng.uniform(-side / 16, side / 16, 2)
+    turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-12, 12), rng.uniform(0.8, 1.25))
+    affine = np.asarray(turn, np.float64) + [[0, 0, rng.uniform(-side / 16, side / 16)] for _ in range(2)]
     turned = cv2.warpAffine(
         np.ascontiguousarray(picture, np.float32), affine, (side, side), borderMode=cv2.BORDER_REFLECT
     )
