@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -55,6 +56,15 @@ class Node:
     type: str
 
 
+def let_go(error: BaseException) -> None:
+    """Empty the frames of a failed call and of what caused it. Whoever keeps the error would keep, through them, objects
+    of the GPU alive, to be destroyed at some later time in some other thread."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+
+
 class Session:
     """A plan on a GPU, run by tensor names as onnxruntime's session is.
 
@@ -84,7 +94,8 @@ class Session:
             with self._current():
                 self._load(data)
                 self._allocate()
-        except BaseException:
+        except BaseException as error:
+            let_go(error)
             with contextlib.suppress(DtdaError):  # the first error is the one to tell
                 self.close()
             raise
@@ -111,6 +122,14 @@ class Session:
             raise ValueError("the session is closed")
         rows = self._check_feeds(feeds)
         wanted = [self._tensors[name] for name in outputs or [node.name for node in self.get_outputs()]]
+        try:
+            return self._run(rows, wanted, feeds)
+        except BaseException as error:
+            let_go(error)
+            raise
+
+    def _run(self, rows: int, wanted: list[_Tensor], feeds: Mapping[str, Array]) -> list[Array]:
+        """In as many calls as the batch needs."""
         with self._current():
             if not self._batched:
                 return self._step(rows, wanted, feeds)

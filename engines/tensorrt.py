@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dtda.engines import nvidia, plan, store
 from dtda.engines.base import check_chips
 from dtda.engines.device import open_device
 from dtda.engines.probe import probe
-from dtda.engines.session import Session
+from dtda.engines.session import Session, let_go
 
 
 def open_engine(path: Path, provider: str = "auto") -> TensorRtEngine:
@@ -72,8 +73,10 @@ class TensorRtEngine:
                 notes=(*sidecar.notes, *header.notes, *unchecked),
             )
             self.infer(np.zeros((1, sidecar.size, sidecar.size, 3), np.uint8))  # a broken engine fails now, not later
-        except BaseException:
-            session.close()
+        except BaseException as error:
+            let_go(error)
+            with contextlib.suppress(DtdaError):  # the first error is the one to tell
+                session.close()
             raise
 
     def infer(self, chips: Image) -> Floats:
