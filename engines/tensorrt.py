@@ -68,7 +68,7 @@ class TensorRtEngine:
                 size=sidecar.size,
                 margin=sidecar.margin,
                 threshold=sidecar.threshold,
-                sha256=header.plan_sha256,
+                sha256=header.onnx_sha256,  # whose threshold and figures are meant
                 max_batch=header.batch.max,
                 notes=(*sidecar.notes, *header.notes, *unchecked),
             )
