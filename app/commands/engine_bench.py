@@ -121,10 +121,10 @@ def _open_torch(
 ) -> Runner:
     from dtda.engines.ort import student_threads
 
-    if compiled and not compile_too:
-        raise DtdaError("--no-compile leaves it out.")
     if precision == "int8":
         raise DtdaError("only onnxruntime and TensorRT read the operators of an INT8 student.")
+    if compiled and not compile_too:
+        raise DtdaError("--no-compile leaves it out.")
     _require("torch", "torchvision")
     from dtda.core.models import eager
 
@@ -241,11 +241,11 @@ def write(folder: Path, latencies: Sequence[Latency], probe: Probe, args: argpar
         "rows": records,
     }
     write_atomic(folder / "bench.json", (json.dumps(report, indent=2) + "\n").encode())
+    names = dict.fromkeys(one.row.student for one in latencies)
     lines = []
     for row in dict.fromkeys(one.row for one in latencies):
         ran = [one for one in latencies if one.row is row and not one.reason]
         if ran:
             columns = zip(*((one.batch, one.p50_ms, one.p95_ms, one.faces_per_s) for one in ran), strict=True)
-            lines.append(Line(f"{row.student}: {row.title}", *columns))
-    names = ", ".join(dict.fromkeys(one.row.student for one in latencies))
-    plots.save(folder, {"bench": latency_figure(names, lines)})
+            lines.append(Line(f"{row.student}: {row.title}" if len(names) > 1 else row.title, *columns))
+    plots.save(folder, {"bench": latency_figure(", ".join(names), lines)})
