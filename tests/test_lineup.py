@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fake_tensorrt import install, ready, write_engine
 
 from dtda.core.errors import DtdaError
 from dtda.core.sidecar import read_sidecar, sha256, write_sidecar
-from dtda.engines import plan, store
+from dtda.engines import latency, plan, store
 from dtda.engines.lineup import rows, students
 from dtda.engines.probe import Probe
 
@@ -122,3 +124,30 @@ def test_a_file_that_is_no_engine_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"nonsense")
     with pytest.raises(DtdaError, match="not an engine of this program"):
         students([path], READY)
+
+
+def test_engines_are_measured_beside_onnxruntime(
+    make_student: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two engines at once on the fake GPU, one of them of another student: it is fast and wrong, and that is seen."""
+    rig = install(monkeypatch, tmp_path / "engines")
+    monkeypatch.setattr(latency, "TURN_S", 0.004)
+    student = make_student(tmp_path)
+    wrong = make_student(tmp_path, gain=0.5, name="wrong.onnx")
+    write_engine(tmp_path / "right.engine", student, max_batch=2)
+    write_engine(tmp_path / "wrong.engine", wrong, onnx_sha256=sha256(student), onnx_path=str(student))
+    (found,) = students([student], ready())
+    chips = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    figures = {
+        (one.row.file.name, one.row.device, one.batch): one
+        for one in latency.measure(rows(found, ready()), chips, (1, 3), 0.02)
+        if not one.reason
+    }
+    assert set(figures) == {
+        (name, device, batch)
+        for name, device in (("student.onnx", "CPU"), ("right.engine", "Fake GPU"), ("wrong.engine", "Fake GPU"))
+        for batch in (1, 3)
+    }
+    assert figures["right.engine", "Fake GPU", 3].max_dp == 0
+    assert figures["wrong.engine", "Fake GPU", 3].max_dp > 0.1
+    rig.check()
