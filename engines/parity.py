@@ -96,7 +96,8 @@ def chips(rule: CropRule, extra: Sequence[Path] = (), step: Callable[[float], No
     from dtda.core.preprocess import crop
     from dtda.engines.detect import CenterFaceDetector
 
-    files = [*_sample(step), *_files(extra)]
+    shown = _sample(step)
+    files = [*shown, *_files(extra)]
     detector = CenterFaceDetector()
     try:
         found: list[Image] = []
@@ -105,16 +106,13 @@ def chips(rule: CropRule, extra: Sequence[Path] = (), step: Callable[[float], No
             for bgr in _frames(path):
                 step((1 + number) / (2 + len(files)))
                 faces = [crop(bgr, face.points, rule) for face in detector.detect(bgr)]
-                own += len(faces) if number >= SAMPLES else 0
+                own += len(faces) if number >= len(shown) else 0
                 found += faces
     finally:
         detector.close()
     if extra and not own:
         raise DtdaError(f"{', '.join(map(str, extra))}: no face was found there; name pictures or clips of faces.")
     return np.stack(found)
-
-
-SAMPLES = 3  # clips of the sample
 
 
 def varied(chips: Image, copies: int = VARIATIONS, seed: int = 0) -> Image:
