@@ -35,13 +35,15 @@ NAME = "Build a TensorRT engine"
 
 
 class BuildDialog(QDialog):
-    """used: path of the engine to run now. shown: path to show in the file manager. refresh: look at the machine again.
+    """used: path of the engine to run now. shown: path to show in the file manager. opened: path of a report to read.
+    refresh: look at the machine again.
 
     command: the argv of the child for a wish.
     """
 
     used = Signal(str)
     shown = Signal(str)
+    opened = Signal(str)
     refresh = Signal()
 
     def __init__(self, builds: Builds, command: Callable[[Wish], list[str]], theme: Theme, parent: QWidget) -> None:
@@ -64,10 +66,10 @@ class BuildDialog(QDialog):
         self.again = self._button("&Check again", self.refresh.emit)
         self.settings = self._button("&Settings", self._show_form)
         self.folder = self._button("Show in &folder", lambda: self.shown.emit(self._path))
-        self.report = self._button("Open &report", lambda: self.shown.emit(self._report))
+        self.report = self._button("Open &report", lambda: self.opened.emit(self._report))
         self.fp32 = self._button("&Try FP32", self._try_fp32)
         self.leave = self._button("Close", self.close)
-        self.use = self._button("&Use it now", lambda: (self.used.emit(self._path), self.close()))
+        self.use = self._button("&Use it now", self._use)
         row = QHBoxLayout()
         for button in (self.again, self.settings, self.folder, self.report):
             row.addWidget(button)
@@ -155,6 +157,10 @@ class BuildDialog(QDialog):
         self._builds.cancel()
         self.run.say_cancelling()
         self.cancel.setEnabled(False)
+
+    def _use(self) -> None:
+        self.used.emit(self._path)
+        self.close()
 
     def _try_fp32(self) -> None:
         self.form.use_precision("fp32")

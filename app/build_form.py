@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -15,7 +15,6 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QPushButton,
     QRadioButton,
     QSizePolicy,
@@ -25,7 +24,10 @@ from PySide6.QtWidgets import (
 )
 
 from dtda.app import engine_texts as texts
-from dtda.app.inventory import Survey
+from dtda.app.machine_note import MachineNote, muted
+
+if TYPE_CHECKING:
+    from dtda.app.inventory import Survey
 
 MOST_FACES = 64
 PICTURES = "Pictures and videos (*.png *.jpg *.jpeg *.bmp *.webp *.mp4 *.avi *.mov *.mkv);;All files (*)"
@@ -89,14 +91,12 @@ class BuildForm(QWidget):
         self._form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         self._form.setVerticalSpacing(10)
         self._form.setHorizontalSpacing(16)
-        self._form.addRow("&Student", _row(self.student, self.browse))
-        self._form.labelForField(self._form.itemAt(0, QFormLayout.ItemRole.FieldRole).widget()).setBuddy(self.student)
+        self._add_row("&Student", _row(self.student, self.browse), self.student)
         self._form.addRow("Precision", self._precision_rows())
-        self._form.addRow(
-            "&Faces at once", _row(self.batch, _muted("all faces of a frame go in one call, up to this many"))
-        )
+        all_faces = muted("all faces of a frame go in one call, up to this many")
+        self._add_row("&Faces at once", _row(self.batch, all_faces), self.batch)
         self._target_row = _row(self.target)
-        self._form.addRow("&GPU", self._target_row)
+        self._add_row("&GPU", self._target_row, self.target)
         frames = QWidget()
         column = QVBoxLayout(frames)
         column.setContentsMargins(0, 0, 0, 0)
@@ -108,6 +108,12 @@ class BuildForm(QWidget):
         layout.addStretch(1)
         self.use_frames(())
         self.show_survey(None, "")
+
+    def _add_row(self, title: str, field: QWidget, buddy: QWidget) -> None:
+        """buddy: the part of the field that the letter of the title leads to."""
+        label = QLabel(title)
+        label.setBuddy(buddy)
+        self._form.addRow(label, field)
 
     def _precision_rows(self) -> QWidget:
         box = QWidget()
@@ -123,7 +129,7 @@ class BuildForm(QWidget):
             button.setAccessibleDescription(line)
             self._precision.addButton(button, row)
             grid.addWidget(button, row, 0, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(_muted(line), row, 1)
+            grid.addWidget(muted(line), row, 1)
         self.use_precision("fp16")
         return box
 
@@ -131,7 +137,7 @@ class BuildForm(QWidget):
 
     @property
     def precision(self) -> str:
-        return str(self._precision.checkedButton().property("precision"))
+        return next(str(b.property("precision")) for b in self._precision.buttons() if b.isChecked())
 
     @property
     def ready(self) -> bool:
@@ -213,70 +219,6 @@ class BuildForm(QWidget):
     def _add_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Folder of pictures and videos with faces")
         self.use_frames((*self._frames, *([path] if path else [])))
-
-
-class MachineNote(QWidget):
-    """What was found on this machine and, where something is missing, the command that brings it, to be copied."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.text = QLabel(wordWrap=True)
-        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.command = CopyLine("Command that installs what is missing")
-        self.offer = _muted("")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        for widget in (self.text, self.command, self.offer):
-            layout.addWidget(widget)
-        self.show_survey(None)
-
-    def show_survey(self, survey: Survey | None, error: str = "") -> None:
-        """None: it is being made, or that failed."""
-        if survey is None:
-            self.text.setText(error or "Checking what this machine can do…")
-        else:
-            self.text.setText(texts.machine(survey.probe))
-            self.command.show_text(survey.probe.install)
-            self.offer.setText(texts.build_offer(survey.probe))
-        self.command.setVisible(survey is not None and bool(survey.probe.install))
-        self.offer.setVisible(bool(self.offer.text()))
-
-
-class CopyLine(QWidget):
-    """A command in a field that can be selected, with a button that copies it."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._field = QLineEdit(readOnly=True)
-        self._field.setAccessibleName(name)
-        self._field.setStyleSheet("font-family: monospace")
-        self._button = QPushButton("Copy")
-        self._button.clicked.connect(self._copy)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._field, 1)
-        layout.addWidget(self._button)
-
-    @property
-    def content(self) -> str:
-        return self._field.text()
-
-    def show_text(self, text: str) -> None:
-        if text != self._field.text():
-            self._field.setText(text)
-            self._field.setCursorPosition(0)
-            self._button.setText("Copy")
-
-    def _copy(self) -> None:
-        QGuiApplication.clipboard().setText(self._field.text())
-        self._button.setText("Copied")
-
-
-def _muted(text: str) -> QLabel:
-    label = QLabel(text, wordWrap=True)
-    label.setObjectName("muted")
-    return label
 
 
 def _row(*widgets: QWidget, stretch: bool = False) -> QWidget:

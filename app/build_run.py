@@ -65,9 +65,10 @@ class BuildRun(QWidget):
         self._grid.setColumnStretch(1, 1)
         self.remarks = QLabel(wordWrap=True)
         self.remarks.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.toggle = QToolButton(
-            text="Log", checkable=True, toolButtonStyle=Qt.ToolButtonStyle.ToolButtonTextBesideIcon
-        )
+        self.toggle = QToolButton()
+        self.toggle.setText("Log")
+        self.toggle.setCheckable(True)
+        self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.toggle.setArrowType(Qt.ArrowType.RightArrow)
         self.toggle.toggled.connect(self._show_log)
         self.log = QPlainTextEdit(readOnly=True, maximumBlockCount=LOG_LINES)
@@ -191,9 +192,9 @@ class BuildRun(QWidget):
         self.show_facts(facts)
 
     def show_facts(self, facts: list[tuple[str, str]]) -> None:
-        while self._grid.count():
-            item = self._grid.takeAt(0)
-            item.widget().deleteLater()
+        for old in self._facts.findChildren(QLabel):
+            self._grid.removeWidget(old)
+            old.setParent(None)
         for row, (name, value) in enumerate(facts):
             label, text = QLabel(name), QLabel(value, wordWrap=True)
             label.setObjectName("muted")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QUrl, Signal
+from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMainWindow
 
@@ -15,7 +15,6 @@ from dtda.app import dialogs
 from dtda.app.build_form import Wish
 from dtda.app.builds import Builds
 from dtda.app.preferences import Preferences
-from dtda.app.records import Notice
 from dtda.app.session import Session
 from dtda.app.surveyor import Surveyor
 from dtda.app.theme import Theme
@@ -45,12 +44,7 @@ def command(wish: Wish) -> list[str]:
 
 
 class EngineActions(QObject):
-    """Belongs to a window; the menus, the message bar and the dialogs call it.
-
-    told: a Notice for the message bar.
-    """
-
-    told = Signal(object)
+    """Belongs to a window; the menus, the message bar and the dialogs call it."""
 
     def __init__(
         self, window: QMainWindow, session: Session, preferences: Preferences, views: Views, theme: Theme
@@ -179,6 +173,7 @@ class EngineActions(QObject):
             dialog = self.build_dialog = BuildDialog(self.builds, self.command, self._theme, self._window)
             dialog.used.connect(lambda path: self.use(path))
             dialog.shown.connect(show_in_folder)
+            dialog.opened.connect(lambda path: QDesktopServices.openUrl(QUrl.fromLocalFile(path)))
             dialog.refresh.connect(lambda: self.look(refresh=True))
             self.builds.happened.connect(self._on_build)
             self._on_survey()
@@ -209,9 +204,6 @@ class EngineActions(QObject):
         for dialog in (self.build_dialog, self.engine_dialog):
             if dialog is not None:
                 dialog.set_theme(theme)
-
-    def tell(self, text: str) -> None:
-        self.told.emit(Notice("warn", text, "engines"))
 
     def close(self, deadline: float) -> None:
         """Cancel the build, if any, and wait for it and the survey until the deadline, time.monotonic()."""

@@ -21,8 +21,8 @@ from PySide6.QtWidgets import (
 )
 
 from dtda.app import engine_texts as texts
-from dtda.app.build_form import CopyLine
 from dtda.app.engine_table import EngineTable
+from dtda.app.machine_note import CopyLine
 from dtda.app.theme import Theme
 from dtda.core.errors import DtdaError
 from dtda.core.types import EngineInfo
@@ -54,7 +54,7 @@ class EngineDialog(QDialog):
         self._machine.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.table = EngineTable(theme)
         self.table.selectionModel().currentRowChanged.connect(lambda: self._show_chosen())
-        self.table.doubleClicked.connect(lambda: self._use() if self.use.isEnabled() else None)
+        self.table.activated.connect(self._on_activated)
         self.details = QLabel(wordWrap=True)
         self.details.setTextFormat(Qt.TextFormat.PlainText)
         self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -156,6 +156,11 @@ class EngineDialog(QDialog):
         missing = self._install if row is not None and row.state == "elsewhere" and engine else ""
         self.command.setVisible(bool(missing))
         self.command.show_text(missing)
+
+    def _on_activated(self) -> None:
+        """Enter or a double click."""
+        if self.use.isEnabled():
+            self._use()
 
     def _use(self) -> None:
         self.used.emit(self._row)

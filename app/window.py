@@ -68,7 +68,6 @@ class MainWindow(QMainWindow):
         self.faces, self.inspector = views.faces, views.inspector
         self.transport, self.status = views.transport, views.status
         self.engines = EngineActions(self, self.session, self._preferences, views, self._theme)
-        self.engines.told.connect(self._tell)
         self.setCentralWidget(views)
         self.setMinimumSize(640, 480)
         self.resize(1100, 720)
