@@ -207,7 +207,7 @@ class EngineActions(QObject):
 
     def close(self, deadline: float) -> None:
         """Cancel the build, if any, and wait for it and the survey until the deadline, time.monotonic()."""
-        self.surveyor.changed.disconnect(self._on_survey)
+        self.surveyor.close(0)
         if self.engine_dialog is not None:
             self.engine_dialog.stop()
         self.builds.stop(max(0.0, deadline - time.monotonic()))

@@ -34,6 +34,7 @@ class Surveyor(QObject):
         self._thread: threading.Thread | None = None
         self._next: tuple[tuple[str, ...], bool] | None = None
         self._closed = False
+        self._closing = threading.Lock()
         self._done.connect(self._on_done, Qt.ConnectionType.QueuedConnection)
 
     @property
@@ -42,6 +43,8 @@ class Surveyor(QObject):
 
     def look(self, paths: tuple[str, ...] = (), refresh: bool = False) -> None:
         """paths: see `survey`. refresh: ask again what the machine can do."""
+        if self._closed:
+            return
         if self._thread is not None:
             self._next = (paths, refresh)
             return
@@ -50,7 +53,9 @@ class Surveyor(QObject):
         self.changed.emit()
 
     def close(self, timeout: float) -> None:
-        self._closed, self._next = True, None
+        """No more looks; wait for the one under way. One that takes longer ends by itself and tells nobody."""
+        with self._closing:
+            self._closed, self._next = True, None
         if self._thread is not None:
             self._thread.join(timeout)
 
@@ -62,8 +67,9 @@ class Surveyor(QObject):
             found = str(error)
         except Exception as error:
             found = f"What can run here cannot be found out ({error!r}); install the package again."
-        if not self._closed:
-            self._done.emit(found)
+        with self._closing:  # after it, this object may be gone
+            if not self._closed:
+                self._done.emit(found)
 
     def _on_done(self, found: Survey | str) -> None:
         if self._closed:

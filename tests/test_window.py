@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import surveys
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QSettings, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QApplication
@@ -441,6 +443,81 @@ def test_no_menu_entry_is_dead(show: Show, qtbot: QtBot, monkeypatch: pytest.Mon
     for action in (window.show_shortcuts, window.explain_score, window.show_about):
         action()
     assert ["Space" in shown[0], "threshold" in shown[1], "Nothing is recorded" in shown[2]] == [True] * 3
+
+
+def look(window: MainWindow, qtbot: QtBot, *rows: Any) -> None:
+    """The survey finds this, beside the student."""
+    window.engines.surveyor._looker = lambda paths, refresh: surveys.survey(surveys.READY, *rows)
+    window.menus.engine.aboutToShow.emit()
+    qtbot.waitUntil(lambda: not window.engines.surveyor.busy)
+
+
+def switches(window: MainWindow) -> dict[str, bool]:
+    """The engines in the menu, and which of them is marked."""
+    entries = window.menus.engine.actions()
+    return {e.text(): e.isChecked() for e in entries[2 : entries.index(window.menus._below)]}
+
+
+def test_the_engine_menu_switches_between_what_can_run_here(show: Show, qtbot: QtBot) -> None:
+    window = show(FakeSource(live=True), engine="/students/tiny.onnx")
+    qtbot.waitUntil(lambda: judged(window))
+    window.menus.fill_engines()
+    assert switches(window) == {"Checking what can run here…": False}
+    look(window, qtbot, surveys.engine(), surveys.engine("x.engine", "it cannot run here."))
+    cpu = "tiny · onnxruntime 1.2.3 · FP32 · CPU"
+    card = "tiny · TensorRT 11.4.0.106 · FP16 · NVIDIA GeForce RTX 4070"
+    assert switches(window) == {cpu: True, card: False}
+    next(entry for entry in window.menus.engine.actions() if entry.text() == card).trigger()
+    qtbot.waitUntil(lambda: window.engines.in_use == "/engines/tiny.fp16.engine")
+    window.menus.fill_engines()
+    assert switches(window) == {cpu: False, card: True}
+    assert "In use: /engines/tiny.fp16.engine · fake" in window.menus.in_use.text()
+
+
+def test_the_picture_goes_on_while_another_engine_is_opened(show: Show, qtbot: QtBot) -> None:
+    go = threading.Event()
+
+    def parts() -> Parts:
+        made = fake_parts()
+
+        def engine(path: str, provider: str) -> Any:
+            if path == "slow.engine":
+                go.wait(3)
+            return made.open_engine(path, provider)
+
+        return Parts(made.open_detector, engine, made.build)
+
+    window = show(FakeSource(live=True), parts)
+    qtbot.waitUntil(lambda: judged(window) and window.timeline.ready, timeout=10_000)
+    window.engines.use("slow.engine")
+    qtbot.waitUntil(lambda: "Opening slow.engine" in told(window))
+    first = window.picture.observation.frame.index  # type: ignore[union-attr]
+    qtbot.waitUntil(lambda: window.picture.observation.frame.index > first + 20)  # type: ignore[union-attr]
+    assert judged(window)
+    assert window.engines.name.startswith("auto")
+    go.set()
+    qtbot.waitUntil(lambda: window.engines.name.startswith("slow.engine"))
+    assert [text for _, text in window.timeline.marks] == ["slow.engine · fake · FP32"]
+    assert len(window.timeline._lines) == 1
+    window.open("x")  # another take begins without marks
+    qtbot.waitUntil(lambda: window.timeline.marks == [])
+
+
+def test_closing_the_window_ends_its_build(show: Show, qtbot: QtBot) -> None:
+    window = show(FakeSource(live=True))
+    look(window, qtbot)
+    child = Path(__file__).parent / "data" / "build_child.py"
+    window.engines.command = lambda wish: [sys.executable, str(child), "deaf", "/engines/x.engine"]
+    window.engines.build()
+    qtbot.waitUntil(lambda: window.engines.build_dialog.form.ready)  # type: ignore[union-attr]
+    window.engines.build_dialog.build.click()  # type: ignore[union-attr]
+    qtbot.waitUntil(lambda: window.engines.builds._pid > 0)
+    pid = window.engines.builds._pid
+    began = time.perf_counter()
+    close(window)
+    assert time.perf_counter() - began < 3
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 @pytest.mark.slow
