@@ -172,7 +172,7 @@ def _typed(network: Any) -> dict[str, int]:
     for number in range(network.num_layers):
         layer = network.get_layer(number)
         for output in range(layer.num_outputs):
-            name = str(layer.get_output(output).dtype).rsplit(".", 1)[-1]
+            name = layer.get_output(output).dtype.name
             counts[name] = counts.get(name, 0) + 1
     return dict(sorted(counts.items()))
 

@@ -118,6 +118,7 @@ def save(path: Path, converted: Converted, parent: Sidecar) -> Sidecar:
 def half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
     """In FP16, with inputs and outputs as they were. keep: names of nodes to leave in FP32. `model` is not changed."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -126,6 +127,9 @@ def half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
             "ignore"
         )  # weights below FP16's smallest become that: the comparison tells whether it matters
         made: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True, node_block_list=list(keep))
+    # Around nodes that stay in FP32 the converter leaves types that are not true any more, and its casts at the end.
+    del made.graph.value_info[:]
+    OnnxModel(made).topological_sort()
     if not half_nodes(made):
         raise DtdaError("the graph has no convolution or product that could run in FP16; use fp32.")
     return made

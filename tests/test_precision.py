@@ -97,6 +97,7 @@ def test_nodes_can_be_kept_in_fp32(parent: Path, sidecar: Sidecar, chips: Image,
     assert len(grouped) == 11  # the depthwise convolutions of MobileNetV3-small
     made = precision.convert(parent, sidecar, "fp16", chips, keep=grouped)
     assert made.kept == tuple(sorted(grouped))
+    onnx.checker.check_model(made.model, full_check=True)
     assert not set(precision.half_nodes(made.model)) & set(grouped)
     assert precision.half_nodes(made.model)
     assert made.parity is not None
