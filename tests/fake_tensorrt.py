@@ -149,6 +149,7 @@ def fake_tensorrt(gpu: Gpu, rtx: bool = False, version: str = VERSION) -> Module
             super().__init__(log)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
+            options.log_severity_level = 3
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
             self._batch = batch
             self._inputs = {node.name: node for node in self._session.get_inputs()}
@@ -299,9 +300,12 @@ def fake_plan(graph: bytes, batch: tuple[int, int, int] = (1, 1, 8), version: st
 def tensors(graph: bytes) -> list[plan.Tensor]:
     """Inputs and outputs of an ONNX graph as headers tell of them."""
     model = onnx.load_model_from_string(graph).graph
+    weights = {tensor.name for tensor in model.initializer}
     told = []
     for mode, nodes in (("input", model.input), ("output", model.output)):
         for node in nodes:
+            if node.name in weights:
+                continue
             kind = node.type.tensor_type
             shape = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim]
             dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name

@@ -2,18 +2,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, save
+from fake_tensorrt import Rig, install, write_engine
+from onnx import TensorProto, helper, load_model_from_string, save
 
 from dtda.core.errors import DtdaError
 from dtda.core.types import Image
 from dtda.engines.base import Detector
-from dtda.engines.detect import ScrfdDetector, download_pack, left_to_right, open_detector, shrink
+from dtda.engines.detect import (
+    FIXED,
+    ScrfdDetector,
+    detector_graph,
+    download_pack,
+    left_to_right,
+    letterbox,
+    open_detector,
+    shrink,
+)
 
 # Where the five points of the portrait are, by eye, in its 640x480 pixels.
 POINTS = np.array([[256, 127], [311, 131], [282, 155], [257, 178], [302, 181]])
@@ -224,3 +234,83 @@ def test_download_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_pack_on_disk_is_not_downloaded_again(fake_pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "insightface.utils.storage", None)  # importing it would raise
     assert download_pack("buffalo_s", fake_pack) == fake_pack / "models" / "buffalo_s"
+
+
+# -- on TensorRT (the fake) -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Rig]:
+    made = install(monkeypatch, tmp_path / "engines")
+    yield made
+    made.check()
+
+
+def engine_of(graph: bytes, folder: Path, name: str) -> str:
+    parent = folder / f"{name}.onnx"
+    parent.write_bytes(graph)
+    write_engine(folder / f"{name}.engine", parent, kind="detector", max_batch=1)
+    return str(folder / f"{name}.engine")
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (1280, 720)])
+def test_centerface_on_tensorrt_finds_the_same_points(
+    rig: Rig, tmp_path: Path, detector: Detector, astronaut: Image, height: int, width: int
+) -> None:
+    scene = np.full((height, width, 3), 110, np.uint8)
+    scene[:480, :640] = astronaut[:height, :width]
+    fixed = open_detector(engine_of(detector_graph("centerface"), tmp_path, "centerface"))
+    assert fixed.name == "CenterFace on TensorRT 11.4.0.106"
+    for _ in range(4):  # the last ones from a CUDA graph
+        (face,) = fixed.detect(scene)
+        assert np.abs(face.points - POINTS).max() < 10
+        assert np.abs(face.points - detector.detect(scene)[0].points).max() < 10
+    assert rig.gpu.launches > 0
+    fixed.close()
+    fixed.close()
+    with pytest.raises(ValueError, match="closed"):
+        fixed.detect(scene)
+
+
+def test_scrfd_on_tensorrt_is_decoded_by_insightface(
+    rig: Rig, fake_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dtda.engines.detect.pack_folder", lambda pack, root=None: fake_pack / "models" / pack)
+    fixed = open_detector(engine_of(detector_graph("insightface:buffalo_s"), tmp_path, "buffalo_s"))
+    assert fixed.name == "SCRFD (buffalo_s) on TensorRT 11.4.0.106"
+    (face,) = fixed.detect(np.zeros((960, 1280, 3), np.uint8))
+    np.testing.assert_allclose(face.box, [192, 224, 320, 416], atol=1e-3)
+    assert face.score == pytest.approx(0.9)
+    fixed.close()
+
+
+def test_a_students_engine_is_no_detector(rig: Rig, student: Path, tmp_path: Path) -> None:
+    write_engine(tmp_path / "student.engine", student)
+    with pytest.raises(DtdaError, match="engine of a student, not of a detector"):
+        open_detector(str(tmp_path / "student.engine"))
+
+
+def test_an_engine_of_something_else_is_refused_and_closed(rig: Rig, student: Path, tmp_path: Path) -> None:
+    write_engine(tmp_path / "odd.engine", student, kind="detector")
+    with pytest.raises(DtdaError, match="not a face detector"):
+        open_detector(str(tmp_path / "odd.engine"))
+
+
+def test_every_dimension_of_a_detectors_graph_is_fixed(fake_pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dtda.engines.detect.pack_folder", lambda pack, root=None: fake_pack / "models" / pack)
+    for spec, size in (("centerface", FIXED), ("insightface:buffalo_s", (640, 640))):
+        graph = load_model_from_string(detector_graph(spec)).graph
+        shapes = [
+            [dim.dim_value for dim in node.type.tensor_type.shape.dim] for node in (graph.input[0], *graph.output)
+        ]
+        assert shapes[0] == [1, 3, *size]
+        assert all(dim > 0 for shape in shapes for dim in shape)
+
+
+def test_letterbox_keeps_proportions() -> None:
+    for height, width in ((480, 640), (1080, 1920), (1920, 1080), (100, 90), (1, 5000)):
+        padded, scale = letterbox(np.full((height, width, 3), 9, np.uint8), FIXED)
+        assert padded.shape == (*FIXED, 3)
+        filled = (padded[..., 0] > 0).nonzero()
+        assert filled[0].max() + 1 == pytest.approx(max(1, height * scale), abs=1)
+        assert filled[1].max() + 1 == pytest.approx(max(1, width * scale), abs=1)
