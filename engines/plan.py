@@ -95,7 +95,8 @@ class Header(BaseModel):
         return self.rebuild_as(self.precision)
 
     def rebuild_as(self, precision: str) -> str:
-        student = "centerface" if self.kind == "detector" else shlex.quote(self.onnx_path)
+        detector = self.name if self.name == "centerface" else f"insightface:{self.name}"
+        student = detector if self.kind == "detector" else shlex.quote(self.onnx_path)
         return f"dtda engine build {student} --precision {precision}"
 
     @property
