@@ -220,4 +220,6 @@ def test_an_engine_that_failed_its_parity_is_never_run(header: plan.Header) -> N
 def test_commands_quote_names_and_know_the_detector(header: plan.Header) -> None:
     spaced = header.model_copy(update={"onnx_path": "/my models/a.onnx"})
     assert spaced.rebuild == "dtda engine build '/my models/a.onnx' --precision fp16"
-    assert header.model_copy(update={"kind": "detector"}).rebuild == "dtda engine build centerface --precision fp16"
+    for name, word in (("centerface", "centerface"), ("buffalo_s", "insightface:buffalo_s")):
+        detector = header.model_copy(update={"kind": "detector", "name": name})
+        assert detector.rebuild == f"dtda engine build {word} --precision fp16"
