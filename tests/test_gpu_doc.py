@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dtda.engines import parity
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "gpu.md").read_text("utf-8")
 HOLE = "…"  # what differs
@@ -102,3 +104,10 @@ def test_every_message_of_the_program_is_on_the_page(module: str) -> None:
 def test_every_refusal_is_on_the_page() -> None:
     missing = {one for one in refusals() if len(one.split()) > 3} - LEFT_OUT
     assert not {one for one in missing if not explained(one)}
+
+
+def test_the_limits_are_those_of_the_gate() -> None:
+    limits = parity.LIMITS
+    said = f"above {limits['fp32']:g} (FP32), {limits['fp16']:g} (FP16) or {limits['int8']:g} (INT8), the mean above "
+    said += f"{parity.MEAN_SHARE:.0%} of that, or when more than {parity.FLIP_SHARE:.0%} of the verdicts differ"
+    assert said.replace("%", " %") in " ".join(PAGE.split())
