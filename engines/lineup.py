@@ -76,7 +76,7 @@ def _complete(student: Student, engines: Sequence[store.Entry]) -> Student:
                 files[precision] = beside
     files = {precision: files[precision] for precision in PRECISIONS if precision in files}
     hashes = {sha256(path) for path in files.values()}
-    places = {str(path) for path in files.values()}
+    places = {str(path.absolute()) for path in files.values()}
     own = [
         one for one in engines if one.header and (one.header.onnx_sha256 in hashes or one.header.onnx_path in places)
     ]

@@ -98,6 +98,19 @@ def test_an_engine_that_cannot_run_is_a_row_with_the_reason(files: Path) -> None
         rows(student, READY)[-1].open()
 
 
+def test_an_engine_of_a_student_that_has_changed_is_a_row_too(
+    files: Path, make_student: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = engine(files)
+    make_student(tmp_path, gain=0.5)
+    monkeypatch.chdir(tmp_path)
+    (student,) = students([Path("student.onnx")], READY)
+    row = rows(student, READY)[-1]
+    assert row.file == path
+    with pytest.raises(DtdaError, match="has changed since the engine was built"):
+        row.open()
+
+
 def test_an_engine_named_brings_its_student(files: Path, tmp_path: Path) -> None:
     path = engine(files)
     elsewhere = path.rename(tmp_path / "mine.engine")
