@@ -213,7 +213,7 @@ class BuildDialog(QDialog):
     def _on_failed(self, event: Failed) -> None:
         self._report = event.report or ""
         facts = [("Report", self._report)] if self._report else []
-        self.run.end("failed", event.text, facts)
+        self.run.end("failed", "The build failed.", facts, event.text[:1].upper() + event.text[1:])
         self.run.toggle.setChecked(True)
         self._after("failed")
 
@@ -256,7 +256,7 @@ class BuildDialog(QDialog):
         text = "The build is still running. Stop it?"
         box = self._question = QMessageBox(QMessageBox.Icon.NoIcon, NAME, text, parent=self)
         stop = box.addButton("&Stop the build", QMessageBox.ButtonRole.DestructiveRole)
-        box.addButton("&Keep building", QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(box.addButton("&Keep building", QMessageBox.ButtonRole.RejectRole))
         box.finished.connect(lambda: self._on_answer(box.clickedButton() is stop))
         box.open()
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt, QTimer
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QTextCursor
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -57,6 +57,8 @@ class BuildRun(QWidget):
         self.headline = QLabel(wordWrap=True)
         self.headline.setObjectName("title")
         self.headline.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.reason = QLabel(wordWrap=True)
+        self.reason.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._facts = QWidget()
         self._grid = QGridLayout(self._facts)
         self._grid.setContentsMargins(34, 0, 0, 0)
@@ -102,6 +104,7 @@ class BuildRun(QWidget):
         layout.addWidget(self.title)
         layout.addWidget(self._progress)
         layout.addLayout(outcome)
+        layout.addWidget(self.reason)
         layout.addWidget(self._facts)
         layout.addWidget(self.remarks)
         layout.addWidget(self.toggle)
@@ -122,7 +125,9 @@ class BuildRun(QWidget):
         self._remarks.clear()
         self.remarks.hide()
         self.log.clear()
+        self.toggle.setChecked(True)
         self.headline.hide()
+        self.reason.hide()
         self._sign.hide()
         self._facts.hide()
         self._progress.show()
@@ -135,7 +140,7 @@ class BuildRun(QWidget):
         """Any event but the last."""
         match event.event:
             case "start":
-                where = event.gpu or f"compute capability {', '.join(event.target)}"
+                where = event.gpu or texts.cards(event.target)
                 runtime = _runtime(event.package, event.version)
                 self.title.setText(f"{event.student} in {event.precision.upper()} with {runtime}, for {where}")
             case "phase":
@@ -168,8 +173,11 @@ class BuildRun(QWidget):
     def _remark(self, text: str) -> None:
         """Beside the log, where it is seen with the log folded."""
         self._remarks = [*(old for old in self._remarks if old != text), text][-SEEN_AT_ONCE:]
+        self._show_remarks()
+
+    def _show_remarks(self) -> None:
         self.remarks.setText("\n".join(f"• {remark}" for remark in self._remarks))
-        self.remarks.show()
+        self.remarks.setVisible(bool(self._remarks))
 
     def _tick(self) -> None:
         self.time.setText(texts.elapsed(time.monotonic() - self._began))
@@ -180,13 +188,16 @@ class BuildRun(QWidget):
 
     # -- afterwards -----------------------------------------------------------------------------------------------
 
-    def end(self, outcome: str, headline: str, facts: list[tuple[str, str]]) -> None:
-        """outcome: done, failed or cancelled."""
+    def end(self, outcome: str, headline: str, facts: list[tuple[str, str]], reason: str = "") -> None:
+        """outcome: done, failed or cancelled. reason: the sentence of a failure."""
         self._clock.stop()
         self._outcome = outcome
         self._progress.hide()
         self.headline.setText(headline)
         self.headline.show()
+        self.reason.setText(reason)
+        self.reason.setVisible(bool(reason))
+        self.log.moveCursor(QTextCursor.MoveOperation.End)
         self._sign.show()
         self._paint_sign()
         self.show_facts(facts)
@@ -202,6 +213,9 @@ class BuildRun(QWidget):
             self._grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
             self._grid.addWidget(text, row, 1)
         self._facts.setVisible(bool(facts))
+        told = " ".join([self.reason.text(), *(value for _, value in facts)])
+        self._remarks = [remark for remark in self._remarks if remark.removeprefix("Error: ") not in told]
+        self._show_remarks()
 
     @property
     def facts(self) -> list[str]:

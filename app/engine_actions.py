@@ -12,6 +12,7 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMainWindow
 
 from dtda.app import dialogs
+from dtda.app import engine_texts as texts
 from dtda.app.build_form import Wish
 from dtda.app.builds import Builds
 from dtda.app.preferences import Preferences
@@ -79,11 +80,17 @@ class EngineActions(QObject):
         if (info, loading) == (self.info, self._loading):
             return
         before, self.info, self._loading = self.info, info, loading
-        self._views.status.show_engine(info, processor.detector_name, loading)
+        self._show_status()
         self._views.timeline.load()
         if info is not None and info != before:
             self._on_engine(info, before)
         self._show_threshold()
+
+    def _show_status(self) -> None:
+        survey = self.surveyor.survey
+        row = survey.row(self.in_use) if survey is not None else None
+        parity = texts.parity_sentence(row.parity) if row is not None and row.is_engine else ""
+        self._views.status.show_engine(self.info, self._session.processor.detector_name, self._loading, parity)
 
     def _on_engine(self, info: EngineInfo, before: EngineInfo | None) -> None:
         choice = self._session.processor.choice
@@ -92,6 +99,8 @@ class EngineActions(QObject):
             self._preferences.store_threshold(self._spec, self._threshold)
             self._views.timeline.mark(f"{info.name} · {info.backend} · {info.precision.upper()}")
         self._session.player.refresh()
+        if info.path.endswith(".engine"):
+            self.look()  # for its parity
         if self.engine_dialog is not None:
             self.engine_dialog.show_in_use(info)
 
@@ -147,6 +156,7 @@ class EngineActions(QObject):
     def _on_survey(self) -> None:
         surveyor = self.surveyor
         survey = None if surveyor.error else surveyor.survey
+        self._show_status()
         for dialog in (self.build_dialog, self.engine_dialog):
             if dialog is not None:
                 dialog.show_survey(survey, self.in_use, surveyor.error)

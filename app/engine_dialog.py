@@ -145,8 +145,9 @@ class EngineDialog(QDialog):
         row = self.table.chosen
         used = row is not None and row.runs(self._info)
         engine = row is not None and row.is_engine
-        student = row is not None and (row.header is None or row.header.kind == "student")
+        student = row is None or row.header is None or row.header.kind == "student"
         self.use.setEnabled(row is not None and row.state == "ready" and student and not used)
+        self.use.setToolTip("" if student else "A face detector: start the program with --detector and this file.")
         self.check.setEnabled(engine and self._checker is None)
         self.rebuild.setEnabled(engine)
         self.folder.setEnabled(row is not None)
@@ -192,7 +193,7 @@ class EngineDialog(QDialog):
         text = f"Delete {row.path.name}? It can be built again from its student."
         box = QMessageBox(QMessageBox.Icon.NoIcon, NAME, text, parent=self)
         yes = box.addButton("&Delete", QMessageBox.ButtonRole.DestructiveRole)
-        box.addButton("&Keep", QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(box.addButton("&Keep", QMessageBox.ButtonRole.RejectRole))
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.finished.connect(lambda: self._delete(row) if box.clickedButton() is yes else None)
         box.open()

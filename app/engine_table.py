@@ -40,7 +40,7 @@ TIPS = {
     "Latency": "Milliseconds for one face, where it was built",
 }
 HEADINGS = tuple(COLUMNS)
-PAD = 8
+PAD = 4
 STATE = HEADINGS.index("State")
 RIGHT = {HEADINGS.index(name) for name in ("Faces", "Latency", "Size")}
 

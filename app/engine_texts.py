@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = {
     "fp32": "Full precision: the scores of the student. Largest and slowest.",
-    "fp16": "Half the size, and faster on RTX cards; scores differ a little. Parts that TensorRT refuses stay in FP32.",
-    "int8": "Smallest; scores differ most. Calibrated on real face crops: add pictures from your own camera.",
+    "fp16": "Smaller, and faster on RTX cards; scores differ a little. Parts that TensorRT refuses stay in FP32.",
+    "int8": "May be the fastest; scores differ most. Calibrated on real face crops: add pictures from your own camera.",
 }
 # Compute capabilities for which an engine can be built without the GPU, with what users call them; newest first.
 TARGETS = {
@@ -27,6 +28,13 @@ TARGETS = {
 }
 STATES = {"ready": "Ready", "elsewhere": "Cannot run here", "stale": "Stale"}
 UNKNOWN = "–"
+
+
+def cards(capabilities: Sequence[str]) -> str:
+    """Compute capabilities, with what users call such cards where that is known."""
+    listed = ", ".join(capabilities)
+    known = TARGETS.get(listed.replace(" ", ""))
+    return f"{known} (compute capability {listed})" if known else f"compute capability {listed}"
 
 
 def size(count: int) -> str:

@@ -34,13 +34,14 @@ class StatusLine(QWidget):
         layout.addWidget(self.figures, 1)
         layout.addWidget(self.privacy)
 
-    def show_engine(self, info: EngineInfo | None, detector: str, loading: bool) -> None:
+    def show_engine(self, info: EngineInfo | None, detector: str, loading: bool, parity: str = "") -> None:
+        """parity: what is known of its scores beside those of its student."""
         if info is None:
             self.engine.set_texts("Loading the engine…" if loading else "No engine", "No face is judged without one.")
         else:
             precision, provider = info.precision.upper(), info.provider.removesuffix("ExecutionProvider")
             batch = "any number of" if info.max_batch is None else f"up to {info.max_batch}"
-            notes = "".join(f"\n{note}" for note in info.notes)
+            notes = "".join(f"\n{note}" for note in (*info.notes, *([parity] if parity else [])))
             self.engine.set_texts(
                 f"{info.name} · {info.backend} · {precision} · {provider}",
                 f"Student: {info.name} ({info.size} px)\nFile: {info.path}\nRuns on: {info.backend}, {precision}, "

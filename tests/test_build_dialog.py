@@ -124,7 +124,9 @@ def test_progress_phase_time_and_log_are_shown(setting: Setting, qtbot: QtBot) -
     run = dialog.run
     qtbot.waitUntil(lambda: run.bar.value() > 0)
     qtbot.waitUntil(lambda: run.phase.text.startswith("Tactics"))
-    assert run.title.text() == "tiny in FP16 with TensorRT-RTX 1.7.1.116, for compute capability 8.9"
+    assert run.title.text() == (
+        "tiny in FP16 with TensorRT-RTX 1.7.1.116, for GeForce RTX 40, RTX Ada (compute capability 8.9)"
+    )
     assert run.percent.text().endswith("%")
     assert "%" in dialog.windowTitle()
     assert ":" in run.time.text()
@@ -162,7 +164,8 @@ def test_an_engine_for_elsewhere_is_not_offered_for_use(setting: Setting, qtbot:
 def test_a_failure_keeps_log_and_report_and_offers_fp32(setting: Setting, qtbot: QtBot) -> None:
     dialog = build(setting, qtbot, "flips")
     ended(setting, qtbot)
-    assert "differs from its student" in dialog.run.headline.text()
+    assert dialog.run.headline.text() == "The build failed."
+    assert dialog.run.reason.text() == "The engine differs from its student; build it in FP32."
     assert dialog.run.log.isVisible()
     assert "Refused: on 96 faces" in dialog.run.log.toPlainText()
     assert OUT + ".json" in dialog.run.facts
@@ -178,7 +181,7 @@ def test_fp32_is_not_offered_after_fp32_failed(setting: Setting, qtbot: QtBot) -
     setting.dialog.form.use_precision("fp32")
     dialog = build(setting, qtbot, "crash")
     ended(setting, qtbot)
-    assert "SIGKILL" in dialog.run.headline.text()
+    assert "SIGKILL" in dialog.run.reason.text()
     assert buttons(dialog) == {"settings", "leave"}
 
 

@@ -32,7 +32,7 @@ CHILD = Path(__file__).parent / "data" / "build_child.py"
 
 
 def info(path: str, sha: str = "a" * 64) -> EngineInfo:
-    return EngineInfo("tiny", path, "TensorRT 1.2", "Card by pycuda", "fp16", 8, 1.5, 0.4, sha, 8, ("Parity: 0.001.",))
+    return EngineInfo("tiny", path, "TensorRT 1.2", "Card by pycuda", "fp16", 8, 1.5, 0.4, sha, 8, ("Not for sale.",))
 
 
 class Window(QMainWindow):
@@ -91,13 +91,15 @@ def show(qtbot: QtBot, settings: QSettings) -> Iterator[Callable[..., Window]]:
         window.engines.close(time.monotonic() + 2)
 
 
-def test_the_status_line_tells_what_really_runs(show: Callable[..., Window]) -> None:
+def test_the_status_line_tells_what_really_runs(show: Callable[..., Window], qtbot: QtBot) -> None:
     window = show()
+    window.found = surveys.survey(surveys.READY, surveys.engine("a.engine"))
     window.run(info("/engines/a.engine"), engine="/engines/a.engine")
     assert window.engines.name == "tiny · TensorRT 1.2 · FP16 · Card by pycuda"
     tip = window.views.status.engine.toolTip()
-    for fact in ("/engines/a.engine", "up to 8", "Card by pycuda", "CenterFace", "Parity: 0.001."):
+    for fact in ("/engines/a.engine", "up to 8", "Card by pycuda", "CenterFace", "Not for sale."):
         assert fact in tip
+    qtbot.waitUntil(lambda: "Passed: on 96 faces" in window.views.status.engine.toolTip())
 
 
 def test_a_switch_is_marked_and_the_threshold_is_the_processors(show: Callable[..., Window]) -> None:

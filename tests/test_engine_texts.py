@@ -16,6 +16,11 @@ def test_numbers_are_put_as_users_read_them() -> None:
     assert [texts.flips(count) for count in (0, 1, 7)] == ["no verdict flips", "1 verdict flips", "7 verdicts flip"]
 
 
+def test_cards_are_named_where_they_are_known() -> None:
+    assert texts.cards(["8.6", "8.9", "12.0"]) == "GeForce RTX 30, 40 and 50 (compute capability 8.6, 8.9, 12.0)"
+    assert texts.cards(["9.0"]) == "compute capability 9.0"
+
+
 def test_the_time_of_a_build_is_that_of_this_place() -> None:
     assert texts.built("2026-11-22T18:20:00+00:00").startswith("2026-11-2")
     assert (texts.built(""), texts.built("yesterday")) == ("–", "yesterday")
