@@ -41,7 +41,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--summary", type=Path, metavar="FILE.json", help="write counts, rates and verdicts there when closing"
     )
-    parser.add_argument("--theme", choices=("auto", "light", "dark"), help="look of the window")
+    parser.add_argument("--theme", choices=("auto", "light", "dark", "contrast"), help="look of the window")
     return parser.parse_args(argv)
 
 

@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu
 
 from dtda.app import dialogs
-from dtda.app.theme import THEMES
+from dtda.app.theme import THEMES, TITLES
 
 if TYPE_CHECKING:
     from dtda.app.window import MainWindow
@@ -126,8 +126,7 @@ class Menus:
         menu.addSeparator()
         group = QActionGroup(menu)
         for name in THEMES:
-            title = "Theme: as the desktop" if name == "auto" else f"Theme: {name}"
-            action = self._add(menu, title, partial(window.use_theme, name))
+            action = self._add(menu, f"Theme: {TITLES.get(name, name)}", partial(window.use_theme, name))
             action.setCheckable(True)
             action.setChecked(name == window.theme_choice)
             group.addAction(action)

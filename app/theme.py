@@ -10,7 +10,8 @@ from PySide6.QtWidgets import QApplication
 
 from dtda.core.types import Label
 
-THEMES = ("auto", "light", "dark")
+THEMES = ("auto", "light", "dark", "contrast")
+TITLES = {"auto": "as the desktop", "contrast": "high contrast"}  # of the others their names
 NAMES = {Label.LIVE: "LIVE", Label.SPOOF: "SPOOF", Label.CANNOT_TELL: "CANNOT TELL"}
 # Tags on the picture look the same in both themes: white text on these.
 TAGS = {Label.LIVE: "#0b62c1", Label.SPOOF: "#bf4f00", Label.CANNOT_TELL: "#4b545f"}
@@ -74,24 +75,45 @@ DARK = Theme(
     error="#ff7a70",
 )
 
+CONTRAST = Theme(
+    name="contrast",
+    window="#000000",
+    surface="#000000",
+    raised="#1f1f1f",
+    stage="#000000",
+    line="#ffffff",
+    text="#ffffff",
+    muted="#e4e4e4",
+    accent="#ffd800",
+    live="#6cb8ff",
+    spoof="#ffa23e",
+    unknown="#e4e4e4",
+    warn="#ffd800",
+    error="#ff9a92",
+)
+NAMED = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
+
 
 def track_color(track: int) -> QColor:
     return QColor(TRACKS[max(track, 0) % len(TRACKS)])
 
 
 def resolve(choice: str) -> Theme:
-    """The theme of "auto", "light" or "dark"; auto follows the desktop."""
-    if choice == "auto":
-        dark = QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
-        return DARK if dark else LIGHT
-    return DARK if choice == "dark" else LIGHT
+    """The theme of that name; "auto" follows the desktop."""
+    if choice in NAMED:
+        return NAMED[choice]
+    hints = QGuiApplication.styleHints()
+    wanted = hints.accessibility().contrastPreference() if hasattr(hints, "accessibility") else None  # Qt 6.10
+    if wanted is not None and wanted == Qt.ContrastPreference.HighContrast:
+        return CONTRAST
+    return DARK if hints.colorScheme() == Qt.ColorScheme.Dark else LIGHT
 
 
 def apply(app: QApplication, theme: Theme) -> None:
     """Give the whole application this look."""
     app.setStyle("Fusion")
     app.setPalette(_palette(theme))
-    app.setStyleSheet(_sheet(theme))
+    app.setStyleSheet(_sheet(theme) + (_outlines(theme) if theme is CONTRAST else ""))
 
 
 def _palette(theme: Theme) -> QPalette:
@@ -166,4 +188,18 @@ def _sheet(theme: Theme) -> str:
         QLabel#heading {{ color: {theme.muted}; font-weight: 600; }}
         QLabel#muted {{ color: {theme.muted}; }}
         QWidget#bar {{ background: {theme.surface}; border-top: 1px solid {theme.line}; }}
+    """
+
+
+def _outlines(theme: Theme) -> str:
+    """What can be pressed or filled in has an edge, and what has the focus a thick one."""
+    return f"""
+        QPushButton, QLineEdit, QPlainTextEdit, QMenu {{ border: 1px solid {theme.line}; background: {theme.window};
+            border-radius: 4px; padding: 4px 10px; }}
+        QPushButton:focus, QLineEdit:focus, QPlainTextEdit:focus, QTableView:focus {{ border: 3px solid {theme.accent};
+            padding: 2px 8px; }}
+        QPushButton:disabled {{ border: 1px dashed {theme.muted}; }}
+        QComboBox, QAbstractSpinBox {{ border: 1px solid {theme.line}; }}
+        QComboBox:focus, QAbstractSpinBox:focus {{ border: 2px solid {theme.accent}; }}
+        QProgressBar {{ border: 1px solid {theme.line}; }}
     """

@@ -174,8 +174,9 @@ class Processor(threading.Thread):
         except Exception as error:
             engine.abandon()
             kept = f" {before.name} stays in use." if before else ""
-            rebuild = choice.engine if choice.engine.endswith(".engine") else ""
-            self._tell("error", _sentence(error, "The engine cannot be loaded") + kept, rebuild)
+            text = _sentence(error, "The engine cannot be loaded")
+            curable = choice.engine.endswith(".engine") and "dtda engine build" in text
+            self._tell("error", text + kept, choice.engine if curable else "")
         else:
             if not self.loading:
                 self._tell("info", f"{engine.info.name} is in use ({engine.info.backend}, {engine.info.provider}).")

@@ -389,11 +389,12 @@ def test_themes_switch_while_running(show: Show, qtbot: QtBot) -> None:
     window = show(FakeSource(live=True))
     qtbot.waitUntil(lambda: window.timeline.ready, timeout=10_000)
     shades = {}
-    for name in ("light", "dark"):
+    for name in ("light", "contrast", "dark"):
         window.use_theme(name)
         shades[name] = window.grab().toImage().pixelColor(3, window.height() - 3).lightness()
     assert shades["light"] > 200
     assert shades["dark"] < 60
+    assert shades["contrast"] == 0
 
 
 def test_a_blocked_camera_does_not_hold_up_closing(show: Show, qtbot: QtBot) -> None:

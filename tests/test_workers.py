@@ -265,12 +265,14 @@ def test_an_engine_that_is_refused_can_be_rebuilt_others_not(bench: Bench) -> No
     until(lambda: not processor.loading)
     assert processor.notices()[-1].rebuild == ""
     bench._part = refuse  # type: ignore[method-assign]
+    processor.use_engine("/x/far.engine")
+    until(lambda: (notices := processor.notices()) and "no GPU" in notices[-1].text and not notices[-1].rebuild)
     processor.use_engine("/x/bad.engine")
     until(lambda: (notices := processor.notices()) and notices[-1].rebuild == "/x/bad.engine")
 
 
 def refuse(what: str, **facts: Any) -> Any:
-    raise DtdaError(f"{what}: stale; build it again.")
+    raise DtdaError(f"{what}: no GPU." if "far" in what else f"{what}: stale; dtda engine build a.onnx")
 
 
 def test_the_threshold_changes_while_running_and_back_to_the_students_own(bench: Bench) -> None:
