@@ -6,30 +6,25 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dtda.core.errors import DtdaError
 from dtda.core.sidecar import sha256, write_atomic
-from dtda.core.types import Image
-from dtda.engines import builder, events, nvidia, parity, plan, precision, store, trial
+from dtda.engines import builder, events, heatmaps, nvidia, plan, precision, store, trial
 from dtda.engines.builder import Built, NoKernel
 from dtda.engines.parents import check_out, no_builder, open_parent, wanted_precision
-from dtda.engines.parity import Parity
 from dtda.engines.plan import Batch, Header
+from dtda.engines.precision import Converted
 from dtda.engines.probe import Probe, probe
 from dtda.engines.progress import Progress, Stop, monitor
 from dtda.engines.request import Request
 
-if TYPE_CHECKING:
-    import onnx
-
 # GeForce RTX 30, 40 and 50: an engine for all three is no larger than for one, as the kernels are compiled at first use.
 TARGETS = ("8.6", "8.9", "12.0")
+FACES = "Finding faces"
 PARTS = {  # name of each part of a build -> about how many seconds it takes
-    "Cutting out faces": 3.0,
+    FACES: 3.0,
     "Converting to FP16": 1.0,
     "Calibrating INT8": 8.0,
     "Building": 60.0,
@@ -46,15 +41,6 @@ class Refused(DtdaError):
     def __init__(self, text: str, report: Path) -> None:
         super().__init__(text)
         self.report = report
-
-
-@dataclass(slots=True)
-class Made:
-    """The parent in the precision asked for. kept: names of its nodes that are FP32. parity: with the parent, on the CPU."""
-
-    model: onnx.ModelProto
-    kept: tuple[str, ...] = ()
-    parity: Parity | None = None
 
 
 class Job:
@@ -100,18 +86,18 @@ class Job:
         )
         for note in self._notes:
             self._send(events.Note(text=note))
-        chips = self._chips()
-        made = self._convert(chips)
+        shown = self._pictures()
+        made = self._convert(shown)
         self._progress.enter(self._build_part)
         nvidia.listen(lambda level, text: self._send(events.Log(level=level, text=text)))
         try:
-            made, built = self._build(made, chips)
+            made, built = self._build(made, shown)
         finally:
             nvidia.listen(None)
         self._check_types(built)
         header = self._header(made, built)
-        if self._runs and chips is not None:
-            header = self._tried(header, built, chips)
+        if self._runs:
+            header = self._tried(header, built, shown)
         self._progress.enter("Writing")
         self._stop.check()
         why = plan.check(header, self._probe)
@@ -153,7 +139,7 @@ class Job:
     def _parts(self) -> dict[str, float]:
         names = [self._build_part, "Writing"]
         if self._converts or self._runs:
-            names.append("Cutting out faces")
+            names.append(FACES)
         if self._converts:
             names.append(CONVERSIONS[self._wanted])
         if self._runs:
@@ -162,32 +148,36 @@ class Job:
 
     # -- the parts --------------------------------------------------------------------------------------------------
 
-    def _chips(self) -> Image | None:
-        """Face chips, where they are needed: to convert, and to compare."""
-        sidecar = self._parent.sidecar
-        if sidecar is None or not (self._converts or self._runs):
+    def _pictures(self) -> trial.Pictures | None:
+        """What is compared on, where anything is."""
+        if not (self._converts or self._runs):
             return None
-        self._progress.enter("Cutting out faces")
-        chips = parity.chips(sidecar.rule, self._request.frames, self._step)
-        self._send(events.Log(level="info", text=f"{len(chips)} face crops to convert and compare with"))
-        return chips
+        self._progress.enter(FACES)
+        shape = [dim.dim_value for dim in self._parent.model.graph.input[0].type.tensor_type.shape.dim]
+        parent = self._parent
+        shown = trial.pictures(parent.name, parent.sidecar, shape, self._request.frames, self._step)
+        what = "face crops" if parent.sidecar else "frames"
+        self._send(events.Log(level="info", text=f"{len(shown)} {what} to convert and compare with"))
+        return shown
 
-    def _convert(self, chips: Image | None, keep: Collection[str] = ()) -> Made:
+    def _convert(self, shown: trial.Pictures, keep: Collection[str] = ()) -> Converted:
+        parent, wanted = self._parent, self._wanted
         if not self._converts:
-            return Made(self._parent.model)
+            return Converted(parent.model, wanted, (), None, ())
         if not keep:
-            self._progress.enter(CONVERSIONS[self._wanted])
-        if self._parent.sidecar is None or chips is None:
-            return Made(precision.half(self._parent.model, keep), tuple(keep))
-        made = precision.convert(self._parent.path, self._parent.sidecar, self._wanted, chips, keep, self._step)
+            self._progress.enter(CONVERSIONS[wanted])
+        if parent.sidecar is None:
+            made = heatmaps.half(parent.model, shown, keep)
+        else:
+            made = precision.convert(parent.path, parent.sidecar, wanted, shown, keep, self._step)
         self._stop.check()
         for note in made.notes:
             self._note(note)
         assert made.parity is not None
-        self._send(events.Log(level="info", text=f"{self._wanted.upper()} in onnxruntime: {made.parity.sentence()}"))
-        return Made(made.model, made.kept, made.parity)
+        self._send(events.Log(level="info", text=f"{wanted.upper()} in onnxruntime: {made.parity.sentence()}"))
+        return made
 
-    def _build(self, made: Made, chips: Image | None) -> tuple[Made, Built]:
+    def _build(self, made: Converted, shown: trial.Pictures) -> tuple[Converted, Built]:
         try:
             return made, self._build_once(made)
         except NoKernel:
@@ -198,10 +188,10 @@ class Job:
             f"TensorRT {self._trt.__version__} has no FP16 kernel for grouped convolutions, so these stay in FP32: "
             f"{', '.join(grouped)}."
         )
-        made = self._convert(chips, keep=grouped)
+        made = self._convert(shown, keep=grouped)
         return made, self._build_once(made)
 
-    def _build_once(self, made: Made) -> Built:
+    def _build_once(self, made: Converted) -> Built:
         cache = self._timing_cache()
         built = builder.build(
             self._trt,
@@ -233,7 +223,7 @@ class Job:
                 f"TensorRT made no {self._wanted.upper()} layer of the graph, only {types}; please report this."
             )
 
-    def _header(self, made: Made, built: Built) -> Header:
+    def _header(self, made: Converted, built: Built) -> Header:
         sidecar = self._parent.sidecar
         options = {
             "tf32": False,
@@ -265,14 +255,14 @@ class Job:
             notes=list(self._notes),
         )
 
-    def _tried(self, header: Header, built: Built, chips: Image) -> Header:
+    def _tried(self, header: Header, built: Built, shown: trial.Pictures) -> Header:
         """The header with what a run on the GPU says. Raises Refused when that is not what the student says."""
         self._progress.enter("Comparing with onnxruntime")
         draft = self._place / "draft.engine"
         sha = plan.write(draft, header, built.plan).plan_sha256
         store.record(sha)
         try:
-            header = trial.tried(draft, header, chips, self._step)
+            header = trial.tried(draft, header, shown, self._step)
         finally:
             store.forget(sha)
             draft.unlink(missing_ok=True)

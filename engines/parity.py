@@ -71,18 +71,22 @@ def infer(engine: Engine, chips: Image) -> Floats:
 
 
 def judge(found: Floats, expected: Floats, threshold: float, limit: float, reference: str) -> Parity:
-    """The verdict on scores, both float32 [N]. What is not a number is as wrong as can be."""
-    difference = np.abs(found.astype(np.float64) - expected)
-    difference[~np.isfinite(difference)] = 1.0
+    """The verdict on scores, both float32 [N]."""
     flips = int(((found >= threshold) != (expected >= threshold)).sum())
-    worst, mean = float(difference.max()), float(difference.mean())
+    return verdict(found - expected, flips, len(found), limit, reference)
+
+
+def verdict(difference: Floats, flips: int, frames: int, limit: float, reference: str) -> Parity:
+    """Whether differences, of any shape, are small enough. What is not a number is as wrong as can be."""
+    difference = np.where(np.isfinite(difference), np.abs(difference), 1.0)
+    worst, mean = float(difference.max()), float(difference.mean(dtype=np.float64))
     return Parity(
-        frames=len(difference),
+        frames=frames,
         max_dp=worst,
         mean_dp=mean,
         flips=flips,
         limit=limit,
-        passed=worst <= limit and mean <= limit * MEAN_SHARE and flips <= len(difference) * FLIP_SHARE,
+        passed=worst <= limit and mean <= limit * MEAN_SHARE and flips <= frames * FLIP_SHARE,
         reference=reference,
     )
 
@@ -96,23 +100,31 @@ def chips(rule: CropRule, extra: Sequence[Path] = (), step: Callable[[float], No
     from dtda.core.preprocess import crop
     from dtda.engines.detect import CenterFaceDetector
 
-    shown = _sample(step)
-    files = [*shown, *_files(extra)]
     detector = CenterFaceDetector()
     try:
         found: list[Image] = []
         own = 0
-        for number, path in enumerate(files):
-            for bgr in _frames(path):
-                step((1 + number) / (2 + len(files)))
-                faces = [crop(bgr, face.points, rule) for face in detector.detect(bgr)]
-                own += len(faces) if number >= len(shown) else 0
-                found += faces
+        for bgr, named in frames(extra, step):
+            faces = [crop(bgr, face.points, rule) for face in detector.detect(bgr)]
+            own += len(faces) if named else 0
+            found += faces
     finally:
         detector.close()
     if extra and not own:
         raise DtdaError(f"{', '.join(map(str, extra))}: no face was found there; name pictures or clips of faces.")
     return np.stack(found)
+
+
+def frames(extra: Sequence[Path] = (), step: Callable[[float], None] = lambda _: None) -> Iterator[tuple[Image, bool]]:
+    """Some frames, uint8 [H, W, 3] BGR, of each sample clip, and of what the user names, which is True then; see `chips`."""
+    from dtda.core.data.media import read_frames
+
+    shown = _sample(step)
+    files = [*shown, *_files(extra)]
+    for number, path in enumerate(files):
+        for _, bgr in read_frames(path, PER_CLIP):
+            step((1 + number) / (2 + len(files)))
+            yield bgr, number >= len(shown)
 
 
 def varied(chips: Image, copies: int = VARIATIONS, seed: int = 0) -> Image:
@@ -174,10 +186,3 @@ def _files(extra: Sequence[Path]) -> Iterator[Path]:
         if not files:
             raise DtdaError(f"{path}: there are no pictures and no clips in this folder; name another.")
         yield from files
-
-
-def _frames(path: Path) -> Iterator[Image]:
-    from dtda.core.data.media import read_frames
-
-    for _, bgr in read_frames(path, PER_CLIP):
-        yield bgr

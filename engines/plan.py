@@ -95,9 +95,14 @@ class Header(BaseModel):
         return self.rebuild_as(self.precision)
 
     def rebuild_as(self, precision: str) -> str:
-        detector = self.name if self.name == "centerface" else f"insightface:{self.name}"
-        student = detector if self.kind == "detector" else shlex.quote(self.onnx_path)
-        return f"dtda engine build {student} --precision {precision}"
+        return f"dtda engine build {shlex.quote(self.spec)} --precision {precision}"
+
+    @property
+    def spec(self) -> str:
+        """What it was built from, as `dtda engine build` takes it."""
+        if self.kind == "student":
+            return self.onnx_path
+        return self.name if self.name == "centerface" else f"insightface:{self.name}"
 
     @property
     def runtime(self) -> str:

@@ -10,55 +10,97 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from dtda.core.errors import DtdaError
-from dtda.core.sidecar import write_atomic
-from dtda.core.types import Image
-from dtda.engines import ort, parity, plan, store
+from dtda.core.sidecar import Sidecar, write_atomic
+from dtda.core.types import Floats, Image
+from dtda.engines import heatmaps, ort, parity, plan, store
 from dtda.engines.parity import Parity
 from dtda.engines.plan import Header
 
 RUNS = 50  # timed, of batch 1, after as many that are not
 Step = Callable[[float], None]
+Pictures = Any  # chips, uint8 [N, S, S, 3] RGB, for a student; network inputs, float32 [N, 3, H, W], for a detector
 
 
-def tried(path: Path, header: Header, chips: Image, step: Step = lambda _: None) -> Header:
+def pictures(
+    name: str, sidecar: Sidecar | None, shape: Sequence[int], extra: Sequence[Path] = (), step: Step = lambda _: None
+) -> Pictures:
+    """What a student, or without a sidecar a detector, is compared on: see `parity.chips` and `heatmaps.inputs`.
+
+    name: of the detector. shape: of its input.
+    """
+    if sidecar is not None:
+        return parity.chips(sidecar.rule, extra, step)
+    return heatmaps.inputs(name, shape, extra, step)
+
+
+def tried(path: Path, header: Header, shown: Pictures, step: Step = lambda _: None) -> Header:
     """The header with parity and latency filled in. path: of the engine, which is in the ledger.
 
-    chips: uint8 [N, S, S, 3] RGB; varied copies are added. step: called with the part done; it may raise to stop.
-    Raises DtdaError when engine or student does not run.
+    shown: from `pictures`. step: called with the part done; it may raise to stop. Raises DtdaError when engine or student
+    does not run.
     """
+    try_it = _try_student if header.sidecar is not None else _try_detector
+    verdict, latency = try_it(path, header, shown, step)
+    return header.model_copy(update={"parity": verdict, "latency_ms": latency})
+
+
+def _try_student(path: Path, header: Header, chips: Image, step: Step) -> tuple[Parity, float]:
     from dtda.engines import tensorrt
 
-    sidecar = header.sidecar
-    if sidecar is None:
-        raise ValueError("a detector has no P(live)")
     student = Path(header.onnx_path)
     if not student.is_file():
         raise DtdaError(
             f"{path}: {student}, which it was built from, is gone, so they cannot be compared; put it back."
         )
+    assert header.sidecar is not None
     both = np.concatenate([chips, parity.varied(chips)])
     reference = ort.open_engine(student, "cpu")
     try:
         engine = tensorrt.open_engine(path, "auto")
         try:
             step(0.2)
-            verdict = parity.compare(engine, reference, both, sidecar.threshold, parity.LIMITS[header.precision])
+            limit = parity.LIMITS[header.precision]
+            verdict = parity.compare(engine, reference, both, header.sidecar.threshold, limit)
             step(0.8)
-            times = []
-            for number in range(2 * RUNS):
-                start = time.perf_counter()
-                engine.infer(chips[:1])
-                if number >= RUNS:
-                    times.append((time.perf_counter() - start) * 1e3)
+            return verdict, _median_ms(lambda: engine.infer(chips[:1]))
         finally:
             engine.close()
     finally:
         reference.close()
-    return header.model_copy(update={"parity": verdict, "latency_ms": round(float(np.median(times)), 4)})
+
+
+def _try_detector(path: Path, header: Header, frames: Floats, step: Step) -> tuple[Parity, float]:
+    from dtda.engines import tensorrt
+    from dtda.engines.detect import detector_graph
+
+    reference = ort.open_session(detector_graph(header.spec), "cpu", threads=2)
+    session = tensorrt.open_session(path, "detector")
+    try:
+        step(0.2)
+        engine = heatmaps.session_run(session)
+        title = f"onnxruntime {onnxruntime.__version__}"
+        limit = parity.LIMITS[header.precision]
+        verdict = heatmaps.compare(engine, heatmaps.session_run(reference), frames, limit, title)
+        step(0.8)
+        return verdict, _median_ms(lambda: engine(frames[:1]))
+    finally:
+        session.close()
+
+
+def _median_ms(call: Callable[[], object]) -> float:
+    times = []
+    for number in range(2 * RUNS):
+        start = time.perf_counter()
+        call()
+        if number >= RUNS:
+            times.append((time.perf_counter() - start) * 1e3)
+    return round(float(np.median(times)), 4)
 
 
 def report(header: Header, verdict: Parity) -> Path:
@@ -79,8 +121,8 @@ def report(header: Header, verdict: Parity) -> Path:
 def check(path: Path, extra: Sequence[Path] = (), step: Step = lambda _: None) -> Header:
     """Try an engine that has not been tried, and record the outcome in it. Returns its header. Raises DtdaError."""
     header, data = plan.read_plan(path)
-    assert header.sidecar is not None
-    outcome = tried(path, header, parity.chips(header.sidecar.rule, extra, step), step)
+    shown = pictures(header.name, header.sidecar, header.tensors[0].shape, extra, step)
+    outcome = tried(path, header, shown, step)
     assert outcome.parity is not None
     report(outcome, outcome.parity)
     return plan.write(path, outcome, data)

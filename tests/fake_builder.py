@@ -187,8 +187,9 @@ def install_builder(trt: ModuleType) -> ModuleType:
                 return None
             if config.cache is not None:
                 config.cache.data = b"fake-cache" + config.cache.data[-20:] + b"+"
-            low, opt, high = next(iter(config.profiles[0].shapes.values()))
-            return fake_plan(scaled(network.model, trt.gain).SerializeToString(), (low[0], opt[0], high[0]))
+            shapes = next(iter(config.profiles[0].shapes.values())) if config.profiles else ((1,), (1,), (1,))
+            low, opt, high = (shape[0] for shape in shapes)
+            return fake_plan(scaled(network.model, trt.gain).SerializeToString(), (low, opt, high))
 
     class OnnxParser:
         def __init__(self, network: Network, logger: Any) -> None:
@@ -218,14 +219,15 @@ def install_builder(trt: ModuleType) -> ModuleType:
 
 
 def scaled(model: onnx.ModelProto, gain: float) -> onnx.ModelProto:
-    """The student with its P(live) times `gain`."""
+    """The student with its P(live), or the detector with its scores, times `gain`."""
+    score = model.graph.output[0].name
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     if gain != 1:
         for node in copy.graph.node:
             for index, name in enumerate(node.output):
-                if name == "p_live":
-                    node.output[index] = "p_live_before"
+                if name == score:
+                    node.output[index] = "before"
         copy.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(gain), "gain"))
-        copy.graph.node.append(onnx.helper.make_node("Mul", ["p_live_before", "gain"], ["p_live"]))
+        copy.graph.node.append(onnx.helper.make_node("Mul", ["before", "gain"], [score]))
     return copy

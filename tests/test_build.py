@@ -150,6 +150,13 @@ class TestBuilds:
         assert plan.read_header(built.path).tensors[2].name == "cue_map"
         built.path.unlink()
 
+    @pytest.mark.parametrize("wanted", ["fp32", "fp16"])
+    def test_the_detector(self, home: Path, wanted: str) -> None:
+        header = plan.read_header(Built(Request("centerface", wanted)).path)
+        assert (header.kind, header.precision, header.sidecar) == ("detector", wanted, None)
+        assert header.tensors[0].shape == [1, 3, 256, 320]
+        assert header.options["layers_by_type"][TYPES[wanted]] > 100
+
     def test_an_honest_end(self, mobile_engines: dict[str, Built]) -> None:
         end = mobile_engines["fp16"].end
         assert not end.runs_here
@@ -246,7 +253,7 @@ def test_a_child_builds(clean: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["Cutting out faces", "Calibrating INT8", "Building for RTX"])
+@pytest.mark.parametrize("part", ["Finding faces", "Calibrating INT8", "Building for RTX"])
 def test_a_child_is_cancelled_in_every_part(clean: Path, part: str) -> None:
     child = Build(Request("auto", "int8"))
     at: list[float] = []

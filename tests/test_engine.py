@@ -187,6 +187,21 @@ def test_check_compares_what_was_not_compared_and_remembers(
     assert (home / "a.engine").read_bytes() == before
 
 
+def test_check_compares_detectors_too(
+    rig: Rig, home: Path, portrait: Image, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from dtda.engines.detect import detector_graph
+
+    graph = tmp_path / "centerface.onnx"
+    graph.write_bytes(detector_graph("centerface"))
+    write_engine(home / "c.engine", graph, kind="detector", name="centerface", max_batch=1)
+    monkeypatch.setattr(parity, "frames", lambda extra, step: [(portrait, False)] * 2)
+    assert cli.main(["engine", "check", "all"]) == 0
+    header = plan.read_header(home / "c.engine")
+    assert header.parity is not None
+    assert (header.parity.frames, header.parity.passed) == (2, True)
+
+
 def test_check_refuses_an_engine_that_says_something_else(
     rig: Rig, home: Path, make_student: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

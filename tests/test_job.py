@@ -113,7 +113,7 @@ def test_it_says_what_it_does(rig: Rig) -> None:
     values = [phase.progress for phase in run.of(events.Phase)]
     assert values == sorted(values)
     assert values[-1] == 1
-    assert {"Cutting out faces", "Converting to FP16", "Building", "Writing"} <= {p.name for p in run.of(events.Phase)}
+    assert {"Finding faces", "Converting to FP16", "Building", "Writing"} <= {p.name for p in run.of(events.Phase)}
     assert len(run.of(events.Compared)) == 1
 
 
@@ -144,6 +144,46 @@ def test_a_converted_student_is_built_as_it_is(rig: Rig, chips: Image, tmp_path:
     assert run.header.precision == "fp16"
     assert Path(run.end.path).name == "student.fp16.8.9.engine"
     assert "is fp16, so no int8 engine" in Run(Request(str(half), precision="int8")).text
+
+
+# -- the detector -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def frames(portrait: Image, monkeypatch: pytest.MonkeyPatch) -> list[Image]:
+    found = [np.roll(portrait, 20 * i, 1) for i in range(3)] + [np.zeros((90, 160, 3), np.uint8)]
+    monkeypatch.setattr(parity, "frames", lambda extra, step: [(frame, False) for frame in found])
+    return found
+
+
+@pytest.mark.parametrize("wanted", ["fp32", "fp16"])
+def test_the_detector_is_built_and_compared(rig: Rig, frames: list[Image], wanted: str) -> None:
+    from dtda.engines.detect import CenterFaceDetector, open_detector
+
+    run = Run(Request("centerface", wanted))
+    header = run.header
+    assert (header.kind, header.name, header.sidecar, header.batch.max) == ("detector", "centerface", None, 1)
+    assert header.rebuild == f"dtda engine build centerface --precision {wanted}"
+    assert header.parity is not None
+    assert (header.parity.frames, header.parity.flips, header.parity.passed) == (4, 0, True)
+    assert (header.parity.max_dp > 1e-5) == (wanted == "fp16")
+    detector = open_detector(run.end.path)
+    (found,), (expected,) = detector.detect(frames[0]), CenterFaceDetector().detect(frames[0])
+    np.testing.assert_allclose(found.points, expected.points, atol=5)
+    detector.close()
+
+
+def test_a_detector_that_sees_something_else_is_refused(rig: Rig, frames: list[Image]) -> None:
+    rig.trt.gain = 0.4
+    run = Run(Request("centerface", "fp32"))
+    assert "The engine was not kept" in run.text
+    verdict = run.of(events.Compared)[0]
+    assert verdict.flips == 3  # of the frames with a face
+    assert engines() == []
+
+
+def test_a_detector_has_no_int8(rig: Rig) -> None:
+    assert "INT8 is for students" in Run(Request("centerface", "int8")).text
 
 
 # -- FP16 convolutions without a kernel -------------------------------------------------------------------------------
@@ -242,7 +282,7 @@ def test_what_tensorrt_refuses_is_one_sentence(rig: Rig, refused: str, words: st
 
 
 @pytest.mark.parametrize(
-    "name", ["Cutting out faces", "Converting to FP16", "Building", "Comparing with onnxruntime", "Writing"]
+    "name", ["Finding faces", "Converting to FP16", "Building", "Comparing with onnxruntime", "Writing"]
 )
 def test_cancel_in_every_part_leaves_nothing(rig: Rig, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = parity.chips

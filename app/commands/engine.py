@@ -213,7 +213,7 @@ def convert(args: argparse.Namespace) -> int:
     ort.open_engine(path, "cpu").close()  # refuses what is no student
     sidecar = read_sidecar(path)
     with Bar() as bar:
-        chips = parity.chips(sidecar.rule, args.frames, lambda part: bar.show(part / 3, "Cutting out faces"))
+        chips = parity.chips(sidecar.rule, args.frames, lambda part: bar.show(part / 3, "Finding faces"))
         converted = precision.convert(
             path, sidecar, args.precision, chips, step=lambda part: bar.show(1 / 3 + part * 2 / 3, "Converting")
         )
