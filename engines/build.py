@@ -55,15 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; who started this one says cancel
     channel = Channel(_own_stdout())
     stop = Stop()
-    with store.workplace() as place:
-        tempfile.tempdir = str(place)
-        leftovers: list[Path] = []
-        Watch(request, stop, channel, place, leftovers).start()
-        ending = work(request, channel.send, stop, place, leftovers)
-    channel.send(ending)
-    # TensorRT's and CUDA's own clean-up at exit is not needed, and has been seen to end processes with a signal.
+    try:
+        with store.workplace() as place:
+            tempfile.tempdir = str(place)
+            leftovers: list[Path] = []
+            Watch(request, stop, channel, place, leftovers).start()
+            end = work(request, channel.send, stop, place, leftovers)
+    except OSError as error:  # the folder of engines cannot be written
+        end = no_room(error)
+    channel.send(end)
+    # TensorRT's and CUDA's own clean-up at exit is not needed, and may end the process with a signal.
     sys.stderr.flush()
-    os._exit(status(ending))
+    os._exit(status(end))
 
 
 def work(
@@ -93,6 +96,11 @@ def work(
         traceback.print_exc()
         first = (str(error).strip().splitlines() or [""])[0]
         return events.Failed(text=f"The build failed unexpectedly ({type(error).__name__}: {first}); please report it.")
+
+
+def no_room(error: OSError) -> events.Failed:
+    where = f"{error.filename}: " if error.filename else ""
+    return events.Failed(text=f"{where}{error.strerror or error}; make room there, or name another place with --out.")
 
 
 def ending(reason: str) -> events.Failed | events.Cancelled:

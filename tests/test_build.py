@@ -323,6 +323,16 @@ def test_a_full_disk_is_one_sentence(clean: Path) -> None:
     assert names(clean) == []
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DTDA_ENGINES", str(tmp_path / "file" / "engines"))
+    child = Build(Request("auto"))
+    (last,) = child.events()
+    child.close()
+    assert isinstance(last, events.Failed)
+    assert "Not a directory; make room there" in last.text
+
+
 def test_a_child_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch, clean: Path) -> None:
     monkeypatch.setattr(request, "command", lambda _: [sys.executable, "-c", "raise SystemExit('no such library')"])
     child = Build(Request("auto"))
