@@ -190,6 +190,8 @@ class EngineActions(QObject):
         return self.build_dialog
 
     def _on_build(self, event: object) -> None:
+        if self.engine_dialog is not None:
+            self.engine_dialog.show_building(self.builds.running)
         if not self.builds.running:
             self.look()
 
@@ -205,6 +207,7 @@ class EngineActions(QObject):
             dialog.refresh.connect(lambda: self.look(refresh=True))
             dialog.changed.connect(lambda: self.look())
             dialog.show_in_use(self.info)
+            dialog.show_building(self.builds.running)
             self._on_survey()
         self.engine_dialog.offer()
         self.look()

@@ -50,6 +50,7 @@ class EngineDialog(QDialog):
         self.setWindowTitle(NAME)
         self._info: EngineInfo | None = None
         self._install = ""
+        self._building = False
         self._machine = QLabel(wordWrap=True)
         self._machine.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.table = EngineTable(theme)
@@ -136,6 +137,12 @@ class EngineDialog(QDialog):
         self.table.model_.show_in_use(info)
         self._show_chosen()
 
+    def show_building(self, building: bool) -> None:
+        """Two builds at once are not possible."""
+        self._building = building
+        self.rebuild.setToolTip("A build is running." if building else "")
+        self._show_buttons()
+
     def set_theme(self, theme: Theme) -> None:
         self.table.model_.set_theme(theme)
 
@@ -143,20 +150,24 @@ class EngineDialog(QDialog):
 
     def _show_chosen(self) -> None:
         row = self.table.chosen
+        self._show_buttons()
+        self.details.setText(describe(row) if row else "")
+        missing = self._install if row is not None and row.state == "elsewhere" and row.is_engine else ""
+        self.command.setVisible(bool(missing))
+        self.command.show_text(missing)
+
+    def _show_buttons(self) -> None:
+        row = self.table.chosen
         used = row is not None and row.runs(self._info)
         engine = row is not None and row.is_engine
         student = row is None or row.header is None or row.header.kind == "student"
         self.use.setEnabled(row is not None and row.state == "ready" and student and not used)
         self.use.setToolTip("" if student else "A face detector: start the program with --detector and this file.")
         self.check.setEnabled(engine and self._checker is None)
-        self.rebuild.setEnabled(engine)
+        self.rebuild.setEnabled(engine and not self._building)
         self.folder.setEnabled(row is not None)
         self.delete.setEnabled(engine and not used)
         self.delete.setToolTip("It is in use." if engine and used else "")
-        self.details.setText(describe(row) if row else "")
-        missing = self._install if row is not None and row.state == "elsewhere" and engine else ""
-        self.command.setVisible(bool(missing))
-        self.command.show_text(missing)
 
     def _on_activated(self) -> None:
         """Enter or a double click."""

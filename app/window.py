@@ -108,7 +108,6 @@ class MainWindow(QMainWindow):
             self._on_take(state)
         for notice in self.session.notices():
             self._tell(notice)
-        self.engines.follow()
         self.transport.show_state(state)
         self._show_stale(state.vanished or not state.open)
         if self.picture.observation is None:
@@ -116,6 +115,7 @@ class MainWindow(QMainWindow):
         observation = self.session.fetch()
         if observation is not None:
             self._show(observation, state)
+        self.engines.follow()  # after the last observation of the engine before
 
     def _show_stale(self, stale: bool) -> None:
         """While a camera is gone its last picture is dimmed, and nothing is said of the faces in it."""

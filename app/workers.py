@@ -179,7 +179,10 @@ class Processor(threading.Thread):
             self._tell("error", text + kept, choice.engine if curable else "")
         else:
             if not self.loading:
-                self._tell("info", f"{engine.info.name} is in use ({engine.info.backend}, {engine.info.provider}).")
+                info = engine.info
+                self._tell(
+                    "info", f"{info.name} is in use ({info.backend}, {info.precision.upper()}, {info.provider})."
+                )
         self.loading = False
         self._changed()
 

@@ -151,6 +151,15 @@ def test_buttons_and_double_click_say_which_engine(dialog: EngineDialog, qtbot: 
     assert heard[-1] is GOOD
 
 
+def test_while_a_build_runs_no_other_is_offered(dialog: EngineDialog) -> None:
+    dialog.show_survey(surveys.survey(surveys.READY, GOOD), "")
+    choose(dialog, "good.engine")
+    dialog.show_building(True)
+    assert "rebuild" not in enabled(dialog)
+    dialog.show_building(False)
+    assert "rebuild" in enabled(dialog)
+
+
 def test_the_chosen_row_stays_chosen_after_another_look(dialog: EngineDialog) -> None:
     dialog.show_survey(surveys.survey(surveys.NO_TENSORRT, *ALL), "")
     choose(dialog, "old.engine")
