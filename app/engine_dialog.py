@@ -51,6 +51,7 @@ class EngineDialog(QDialog):
         self._info: EngineInfo | None = None
         self._install = ""
         self._building = False
+        self._said = ("", "")  # path of the engine checked last, and what came of it
         self._machine = QLabel(wordWrap=True)
         self._machine.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.table = EngineTable(theme)
@@ -151,7 +152,8 @@ class EngineDialog(QDialog):
     def _show_chosen(self) -> None:
         row = self.table.chosen
         self._show_buttons()
-        self.details.setText(describe(row) if row else "")
+        checked = [self._said[1]] if row is not None and str(row.path) == self._said[0] else []
+        self.details.setText("\n".join([*checked, *([describe(row)] if row else [])]))
         missing = self._install if row is not None and row.state == "elsewhere" and row.is_engine else ""
         self.command.setVisible(bool(missing))
         self.command.show_text(missing)
@@ -184,8 +186,8 @@ class EngineDialog(QDialog):
         process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
         process.finished.connect(lambda: self._on_checked(path))
         process.errorOccurred.connect(lambda: self._on_checked(path))
-        self.details.setText("Checking…")
-        self.check.setEnabled(False)
+        self._said = (path, "Checking…")
+        self._show_chosen()
         process.start(sys.executable, ["-m", "dtda.app.cli", "engine", "check", path])
 
     def _on_checked(self, path: str) -> None:
@@ -194,9 +196,8 @@ class EngineDialog(QDialog):
             return
         said = bytes(process.readAll().data()).decode(errors="replace").strip() or process.errorString()
         process.deleteLater()
+        self._said = (path, f"Checked: {said.removeprefix(f'{path}: ')}")
         self._show_chosen()
-        if self.table.chosen is not None and str(self._row.path) == path:
-            self.details.setText(said)
         self.changed.emit()
 
     def _ask_to_delete(self) -> None:
