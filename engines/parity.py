@@ -30,6 +30,7 @@ LIMITS = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.2}
 MEAN_SHARE = 0.2  # the mean |dp| may be this part of the limit
 FLIP_SHARE = 0.05  # verdicts that may differ: faces whose P(live) lies next to the threshold
 PER_CLIP = 10  # frames looked at of each clip
+PER_FOLDER = 200  # files of a folder, evenly spread over their names: more faces change little, and each takes its time
 VARIATIONS = 2  # varied copies of each chip
 BATCH = 32
 
@@ -175,8 +176,8 @@ def _sample(step: Callable[[float], None]) -> list[Path]:
 
 
 def _files(extra: Sequence[Path]) -> Iterator[Path]:
-    """The media files named, folders as what lies in them. Raises DtdaError for a folder without any."""
-    from dtda.core.data.media import PICTURES, VIDEOS
+    """The media files named, folders as up to PER_FOLDER in them. Raises DtdaError for a folder without any."""
+    from dtda.core.data.media import PICTURES, VIDEOS, picked
 
     for path in extra:
         if not path.is_dir():
@@ -185,4 +186,4 @@ def _files(extra: Sequence[Path]) -> Iterator[Path]:
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES + VIDEOS)
         if not files:
             raise DtdaError(f"{path}: there are no pictures and no clips in this folder; name another.")
-        yield from files
+        yield from (files[index] for index in picked(len(files), PER_FOLDER))

@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="PATH",
-        help="pictures, clips and folders of faces to calibrate and compare on, beside the sample",
+        help="pictures, clips and folders (up to 200 files each) of faces to calibrate and compare on, beside the sample",
     )
     parser.add_argument(
         "--package", choices=("tensorrt", "tensorrt_rtx"), default="", help="default: what can build here"

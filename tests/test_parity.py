@@ -92,6 +92,13 @@ def test_chips_come_from_the_sample_and_from_what_is_named(sample: Path, astrona
     assert found.dtype == np.uint8
 
 
+def test_of_a_large_folder_some_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    monkeypatch.setattr(parity, "PER_FOLDER", 3)
+    assert [path.name for path in parity._files([tmp_path])] == ["1.png", "4.png", "7.png"]
+
+
 def test_progress_is_told_and_may_stop_it(sample: Path) -> None:
     told: list[float] = []
     parity.chips(RULE, step=told.append)

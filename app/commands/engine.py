@@ -242,7 +242,7 @@ class Bar:
 
     def show(self, fraction: float, name: str) -> None:
         if self._tqdm is not None:
-            self._tqdm.set_description_str(name, refresh=False)
+            self._tqdm.set_description_str(f"{name:<26.26}", refresh=False)  # of one width, or the bar jumps
             self._tqdm.update(fraction - self._tqdm.n)
         elif int(fraction * 10) > self._tenth:
             self._tenth = int(fraction * 10)
