@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import json
 from pathlib import Path
 
@@ -65,11 +66,18 @@ def test_one_table_of_all_that_runs_and_all_that_does_not(
     assert "torch" in (out / "bench.svg").read_text() or (out / "bench.svg").stat().st_size > 10_000
 
 
+def test_without_matplotlib_the_figures_are_kept(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None)
+    assert bench_with(str(student), "--batch", "1", "--seconds", "0.01", "--out", str(tmp_path / "out")) == 0
+    assert "no plot, as matplotlib is not installed" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bench.csv", "bench.json"]
+
+
 def test_without_torch_its_rows_say_so(
     student: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import importlib.util
-
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
     assert bench_with(str(student), "--batch", "1", "--seconds", "0.01") == 0

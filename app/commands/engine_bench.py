@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures or clips to score besides the sample",
     )
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which compiles for minutes")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write bench.csv, bench.json and a plot there")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write bench.csv, bench.json and a plot there (matplotlib)"
+    )
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -71,7 +73,6 @@ def _seconds(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         options.check_writable(args.out / "bench.json", "--out")
-        _require("matplotlib")
     from dtda.engines import parity
     from dtda.engines.latency import measure
     from dtda.engines.lineup import rows, students
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     print(_remarks(latencies, args.seconds))
     if args.out is not None:
         write(args.out, latencies, here, args)
-        print(f"{args.out}: bench.csv, bench.json, bench.png and bench.svg")
+        print(f"\n{args.out}: bench.csv, bench.json, {draw(args.out, latencies)}")
     return 0
 
 
@@ -219,11 +220,9 @@ def record(one: Latency) -> dict[str, Any]:
 
 
 def write(folder: Path, latencies: Sequence[Latency], probe: Probe, args: argparse.Namespace) -> None:
-    """bench.csv, bench.json, bench.png, bench.svg. Raises DtdaError, OSError."""
+    """bench.csv and bench.json. Raises OSError."""
     from dataclasses import asdict
 
-    from dtda.core import plots
-    from dtda.core.latency_plot import Line, latency_figure
     from dtda.core.sidecar import write_atomic
 
     records = [record(one) for one in latencies]
@@ -241,6 +240,17 @@ def write(folder: Path, latencies: Sequence[Latency], probe: Probe, args: argpar
         "rows": records,
     }
     write_atomic(folder / "bench.json", (json.dumps(report, indent=2) + "\n").encode())
+
+
+def draw(folder: Path, latencies: Sequence[Latency]) -> str:
+    """bench.png and bench.svg. Returns what was drawn, or why nothing was: the figures are kept without it."""
+    try:
+        _require("matplotlib")
+    except DtdaError as error:
+        return f"no plot, as {error}"
+    from dtda.core import plots
+    from dtda.core.latency_plot import Line, latency_figure
+
     names = dict.fromkeys(one.row.student for one in latencies)
     lines = []
     for row in dict.fromkeys(one.row for one in latencies):
@@ -249,3 +259,4 @@ def write(folder: Path, latencies: Sequence[Latency], probe: Probe, args: argpar
             columns = zip(*((one.batch, one.p50_ms, one.p95_ms, one.faces_per_s) for one in ran), strict=True)
             lines.append(Line(f"{row.student}: {row.title}" if len(names) > 1 else row.title, *columns))
     plots.save(folder, {"bench": latency_figure(", ".join(names), lines)})
+    return "bench.png, bench.svg"
