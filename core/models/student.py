@@ -74,7 +74,7 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
 
 def _pair(weights: str) -> tuple[nn.Module, int]:
     """Two MiniFASNets side by side; 0.86 M parameters."""
-    from dtda.core.models.fasnet import Pair, WIDTH
+    from dtda.core.models.fasnet import WIDTH, Pair
 
     if weights != "random":
         raise DtdaError(
