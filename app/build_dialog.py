@@ -118,11 +118,11 @@ class BuildDialog(QDialog):
         if header is None:
             self.form.use_wish(Wish("", out=str(row.path)), f"{row.reason} Choose the student it was built from.")
             return
-        if not Path(header.onnx_path).is_file():
+        if row.is_student and not Path(header.onnx_path).is_file():
             remark = f"{header.onnx_path}, which it was built from, is not there; choose the student."
             self.form.use_wish(wish_again(header, row.path, ""), remark)
             return
-        self.form.use_wish(wish_again(header, row.path, header.onnx_path))
+        self.form.use_wish(wish_again(header, row.path, header.spec))
         if self.form.ready:
             self._begin()
 

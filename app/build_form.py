@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dtda.app.inventory import Survey
 
 MOST_FACES = 64
+DETECTOR = "centerface"  # as `dtda engine build` calls it
 PICTURES = "Pictures and videos (*.png *.jpg *.jpeg *.bmp *.webp *.mp4 *.avi *.mov *.mkv);;All files (*)"
 
 
@@ -164,6 +165,8 @@ class BuildForm(QWidget):
             for row in survey.rows:
                 if row.provider == "cpu" and self.student.findData(str(row.path)) < 0:
                     self.student.addItem(f"{row.student}  ({row.path.name})", str(row.path))
+            if self.student.findData(DETECTOR) < 0:
+                self.student.addItem("CenterFace, the face detector", DETECTOR)
             self.student.setCurrentIndex(max(0, self.student.findData(chosen)))
         self._form.setRowVisible(self._target_row, survey is not None and not survey.probe.gpu)
         self.changed.emit()

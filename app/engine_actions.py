@@ -149,9 +149,9 @@ class EngineActions(QObject):
         self.surveyor.look((self.in_use, also), refresh)
 
     def ready_rows(self) -> list[Row]:
-        """What can run here, as far as is known by now."""
+        """The students that can run here and what can run them, as far as is known by now."""
         survey = self.surveyor.survey
-        return [row for row in survey.rows if row.state == "ready"] if survey else []
+        return [row for row in survey.rows if row.state == "ready" and row.is_student] if survey else []
 
     def _on_survey(self) -> None:
         surveyor = self.surveyor

@@ -162,7 +162,7 @@ class EngineDialog(QDialog):
         row = self.table.chosen
         used = row is not None and row.runs(self._info)
         engine = row is not None and row.is_engine
-        student = row is None or row.header is None or row.header.kind == "student"
+        student = row is None or row.is_student
         self.use.setEnabled(row is not None and row.state == "ready" and student and not used)
         self.use.setToolTip("" if student else "A face detector: start the program with --detector and this file.")
         self.check.setEnabled(engine and self._checker is None)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PRECISIONS = {
     "fp32": "Full precision: the scores of the student. Largest and slowest.",
     "fp16": "Smaller, and faster on RTX cards; scores differ a little. Parts that TensorRT refuses stay in FP32.",
-    "int8": "May be the fastest; scores differ most. Calibrated on real face crops: add pictures from your own camera.",
+    "int8": "Eight bits, calibrated on faces: add pictures of many people below, or it is wrong on all but the sample's.",
 }
 # Compute capabilities for which an engine can be built without the GPU, with what users call them; newest first.
 TARGETS = {
@@ -86,11 +86,7 @@ def parity(row: Row) -> str:
 def parity_sentence(found: Parity | None) -> str:
     if found is None:
         return "Not checked: the engine has not run beside its student yet."
-    verdict = "Passed" if found.passed else "Refused"
-    return (
-        f"{verdict}: on {found.frames} faces P(live) differs from {found.reference} by at most {found.max_dp:.4f} "
-        f"({found.limit:g} is allowed), {found.mean_dp:.5f} on average; {flips(found.flips)}."
-    )
+    return f"{'Passed' if found.passed else 'Refused'}: {found.sentence()}."
 
 
 def machine(probe: Probe) -> str:

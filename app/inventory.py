@@ -54,6 +54,11 @@ class Row:
         return self.provider == "auto"
 
     @property
+    def is_student(self) -> bool:
+        """As against a face detector's engine."""
+        return self.header is None or self.header.kind == "student"
+
+    @property
     def title(self) -> str:
         """For menus."""
         return f"{self.student} · {self.backend} · {self.precision.upper()} · {self.device}"

@@ -68,9 +68,9 @@ def student(path: Path, provider: str = "cpu", reason: str = "") -> Row:
     )
 
 
-def engine(name: str = "tiny.fp16.engine", reason: str = "", ours: bool = True, **changes: Any) -> Row:
+def engine(file: str = "tiny.fp16.engine", reason: str = "", ours: bool = True, **changes: Any) -> Row:
     made = header(**changes)
-    return engine_row(Entry(FOLDER / name, made, 5_400_000, ours, reason.replace("REBUILD", made.rebuild)))
+    return engine_row(Entry(FOLDER / file, made, 5_400_000, ours, reason.replace("REBUILD", made.rebuild)))
 
 
 def damaged(name: str = "broken.engine") -> Row:

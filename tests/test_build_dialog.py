@@ -147,7 +147,7 @@ def test_after_success_all_is_told_and_it_can_be_used(setting: Setting, qtbot: Q
     dialog.show_survey(surveys.survey(surveys.READY, surveys.engine()), "")
     facts = dialog.run.facts
     assert "5.4 MB" in facts
-    assert any("at most 0.0012" in fact for fact in facts)
+    assert any("max |dp| 0.0012" in fact for fact in facts)
     assert "0.31 ms for one face" in facts
     assert buttons(dialog) == {"settings", "folder", "leave", "use"}
     qtbot.mouseClick(dialog.use, Qt.MouseButton.LeftButton)
@@ -167,7 +167,7 @@ def test_a_failure_keeps_log_and_report_and_offers_fp32(setting: Setting, qtbot:
     assert dialog.run.headline.text() == "The build failed."
     assert dialog.run.reason.text() == "The engine differs from its student; build it in FP32."
     assert dialog.run.log.isVisible()
-    assert "Refused: on 96 faces" in dialog.run.log.toPlainText()
+    assert "Refused: outside of the limits" in dialog.run.log.toPlainText()
     assert OUT + ".json" in dialog.run.facts
     assert buttons(dialog) == {"settings", "report", "fp32", "leave"}
     setting.mode = "done"
@@ -246,6 +246,13 @@ def test_one_that_was_built_without_a_gpu_is_rebuilt_for_the_same(setting: Setti
     setting.dialog.await_engine(str(row.path))
     setting.dialog.show_survey(surveys.survey(surveys.NO_GPU, row), "")
     assert setting.wished[0].targets == ("8.6", "8.9", "12.0")
+
+
+def test_a_detectors_engine_is_rebuilt_as_one(setting: Setting) -> None:
+    row = surveys.engine("d.engine", "old; REBUILD", name="centerface", kind="detector", onnx="/x/centerface.onnx")
+    setting.dialog.await_engine(str(row.path))
+    setting.dialog.show_survey(surveys.survey(surveys.READY, row), "")
+    assert setting.wished[0].student == "centerface"
 
 
 @pytest.mark.parametrize("row", [surveys.damaged(), surveys.engine(reason="old; REBUILD")])

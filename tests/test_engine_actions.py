@@ -99,7 +99,7 @@ def test_the_status_line_tells_what_really_runs(show: Callable[..., Window], qtb
     tip = window.views.status.engine.toolTip()
     for fact in ("/engines/a.engine", "up to 8", "Card by pycuda", "CenterFace", "Not for sale."):
         assert fact in tip
-    qtbot.waitUntil(lambda: "Passed: on 96 faces" in window.views.status.engine.toolTip())
+    qtbot.waitUntil(lambda: "Passed: within the limits" in window.views.status.engine.toolTip())
 
 
 def test_a_switch_is_marked_and_the_threshold_is_the_processors(show: Callable[..., Window]) -> None:
@@ -141,7 +141,8 @@ def test_load_again_opens_what_was_chosen_last(show: Callable[..., Window]) -> N
 def test_only_what_can_run_here_is_offered_for_a_switch(show: Callable[..., Window], qtbot: QtBot) -> None:
     window = show()
     good = surveys.engine()
-    window.found = surveys.survey(surveys.READY, good, surveys.engine("x.engine", "it cannot run here."))
+    detector = surveys.engine("d.engine", kind="detector")
+    window.found = surveys.survey(surveys.READY, good, surveys.engine("x.engine", "it cannot run here."), detector)
     assert window.engines.ready_rows() == []
     window.engines.look()
     qtbot.waitUntil(lambda: not window.engines.surveyor.busy)
