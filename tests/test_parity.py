@@ -156,6 +156,7 @@ def test_the_sample_is_rendered_once_and_shared_with_the_window(
 
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "cache"))
     monkeypatch.setattr(rendered, "render_clip", render)
+    monkeypatch.setattr(parity, "PER_CLIP", 2)
     assert parity.chips(RULE).shape[0] == 3 * parity.PER_CLIP
     parity.chips(RULE)
     assert made == list(rendered.CLIPS)
