@@ -75,7 +75,6 @@ class BuildRun(QWidget):
         self.toggle.toggled.connect(self._show_log)
         self.log = QPlainTextEdit(readOnly=True, maximumBlockCount=LOG_LINES)
         self.log.setAccessibleName("Log of the build")
-        self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.log.setStyleSheet("font-family: monospace")
         self._place()
         self.toggle.setChecked(True)

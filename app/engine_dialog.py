@@ -135,7 +135,7 @@ class EngineDialog(QDialog):
 
     def show_in_use(self, info: EngineInfo | None) -> None:
         self._info = info
-        self.table.model_.show_in_use(info)
+        self.table.source.show_in_use(info)
         self._show_chosen()
 
     def show_building(self, building: bool) -> None:
@@ -145,7 +145,7 @@ class EngineDialog(QDialog):
         self._show_buttons()
 
     def set_theme(self, theme: Theme) -> None:
-        self.table.model_.set_theme(theme)
+        self.table.source.set_theme(theme)
 
     # -- the chosen one -------------------------------------------------------------------------------------------
 

@@ -123,9 +123,9 @@ class EngineTable(QTableView):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
-        self.model_ = EngineModel(theme)
+        self.source = EngineModel(theme)
         self._order = QSortFilterProxyModel(self)
-        self._order.setSourceModel(self.model_)
+        self._order.setSourceModel(self.source)
         self._order.setSortRole(SORT)
         self.setModel(self._order)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -148,7 +148,7 @@ class EngineTable(QTableView):
     def show_rows(self, rows: Sequence[Row]) -> None:
         """Keeps the chosen row; chooses the first where there is none."""
         chosen = self.chosen
-        self.model_.show_rows(rows)
+        self.source.show_rows(rows)
         self.resizeColumnsToContents()
         for column in range(len(HEADINGS)):
             self.setColumnWidth(column, self.columnWidth(column) + PAD)
@@ -158,10 +158,10 @@ class EngineTable(QTableView):
             if chosen and (row.path, row.provider) == (chosen.path, chosen.provider)
         ]
         if rows:
-            index = self.model_.index(again[0], 0) if again else self._order.mapToSource(self._order.index(0, 0))
+            index = self.source.index(again[0], 0) if again else self._order.mapToSource(self._order.index(0, 0))
             self.setCurrentIndex(self._order.mapFromSource(index))
 
     @property
     def chosen(self) -> Row | None:
         index = self._order.mapToSource(self.currentIndex())
-        return self.model_.row(index.row()) if index.isValid() else None
+        return self.source.row(index.row()) if index.isValid() else None

@@ -13,6 +13,7 @@ from dtda.app import dialogs
 from dtda.app.theme import THEMES, TITLES
 
 if TYPE_CHECKING:
+    from dtda.app.inventory import Row
     from dtda.app.window import MainWindow
 
 SHORTCUTS = (
@@ -82,6 +83,7 @@ class Menus:
         self.in_use.setEnabled(False)
         menu.addSeparator()
         self._switches: QActionGroup | None = None
+        self._offered: tuple[list[Row], str] = ([], "")
         self._below = menu.addSeparator()
         self._add(menu, "Open &student…", engines.ask_student)
         self._add(menu, "&Default student", lambda: engines.use("auto"))
@@ -99,21 +101,30 @@ class Menus:
 
     def fill_engines(self) -> None:
         """What can run here, as far as is known: the menu stays open while it is found out."""
-        engines, menu = self._window.engines, self.engine
+        engines = self._window.engines
         self.in_use.setText(f"In use: {engines.name}".replace("&", "&&"))
+        rows, error = engines.ready_rows(), engines.surveyor.error
+        group = self._switches
+        if group is None or (rows, error) != self._offered:  # else what the mouse is on stays where it is
+            group = self._offer(rows, error)
+        for row, entry in zip(rows, group.actions(), strict=False):
+            entry.setChecked(row.runs(engines.info))  # a click marks it too soon, and for good where opening fails
+
+    def _offer(self, rows: list[Row], error: str) -> QActionGroup:
+        self._offered = (rows, error)
         if self._switches is not None:
             for entry in self._switches.actions():
-                menu.removeAction(entry)
+                self.engine.removeAction(entry)
             self._switches.deleteLater()
-        group = self._switches = QActionGroup(menu)
-        for row in engines.ready_rows():
+        group = self._switches = QActionGroup(self.engine)
+        for row in rows:
             entry = QAction(row.title.replace("&", "&&"), group)
             entry.setCheckable(True)
-            entry.setChecked(row.runs(engines.info))
-            entry.triggered.connect(partial(engines.use_row, row))
-        if engines.surveyor.error or not group.actions():
-            QAction(engines.surveyor.error or "Checking what can run here…", group).setEnabled(False)
-        menu.insertActions(self._below, group.actions())
+            entry.triggered.connect(partial(self._window.engines.use_row, row))
+        if error or not rows:
+            QAction(error or "Checking what can run here…", group).setEnabled(False)
+        self.engine.insertActions(self._below, group.actions())
+        return group
 
     def _view(self) -> None:
         window = self._window

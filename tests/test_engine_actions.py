@@ -187,7 +187,7 @@ def test_after_a_build_the_engines_are_looked_at_again(show: Callable[..., Windo
     qtbot.waitUntil(lambda: not engines.builds.running)
     dialog = engines.engine_dialog
     assert dialog is not None
-    qtbot.waitUntil(lambda: dialog.table.model_.rowCount() == 2)
+    qtbot.waitUntil(lambda: dialog.table.source.rowCount() == 2)
     engines.build_dialog.use.click()  # type: ignore[union-attr]
     assert window.ordered == [("/engines/tiny.fp16.engine", "auto")]
 
@@ -211,7 +211,7 @@ def test_dialogs_follow_the_theme(show: Callable[..., Window], qtbot: QtBot) -> 
     window.engines.build()
     window.engines.manage()
     window.engines.set_theme(themes.DARK)
-    assert window.engines.engine_dialog.table.model_._theme is themes.DARK  # type: ignore[union-attr]
+    assert window.engines.engine_dialog.table.source._theme is themes.DARK  # type: ignore[union-attr]
     assert window.engines.build_dialog.run._theme is themes.DARK  # type: ignore[union-attr]
     qtbot.waitUntil(lambda: not window.engines.surveyor.busy)
 
@@ -269,4 +269,4 @@ def test_a_real_build_in_the_dialog(
         assert row.state == "elsewhere"
         assert "cannot run here" in builder.run.headline.text()
         assert not builder.use.isVisible()
-    assert manager.table.model_.rowCount() == 3
+    assert manager.table.source.rowCount() == 3

@@ -35,7 +35,7 @@ def dialog(qtbot: QtBot) -> EngineDialog:
     qtbot.addWidget(window)
     window.dialog = made = EngineDialog(themes.DARK, window)  # type: ignore[attr-defined]
     made.offer()
-    made.window_ = window  # type: ignore[attr-defined]
+    made.keep = window  # type: ignore[attr-defined]
     return made
 
 
@@ -77,8 +77,8 @@ def test_without_engines_it_says_so_and_shows_what_runs(dialog: EngineDialog) ->
 def test_every_way_to_run_a_student_is_a_row(dialog: EngineDialog) -> None:
     dialog.show_survey(surveys.survey(surveys.NO_TENSORRT, *ALL), "")
     assert cells(dialog, "State") == ["Ready", "Ready", "Stale", "Stale", "Cannot run here", "Cannot run here"]
-    at = [row.path.name for row in map(dialog.table.model_.row, range(6))].index("good.engine")
-    row = [str(dialog.table.model_.index(at, column).data()) for column in range(len(HEADINGS))]
+    at = [row.path.name for row in map(dialog.table.source.row, range(6))].index("good.engine")
+    row = [str(dialog.table.source.index(at, column).data()) for column in range(len(HEADINGS))]
     assert row[:-1] == [
         "Ready", "tiny", "TensorRT 11.4.0.106", "FP16", "GeForce RTX 4070", "8", "0.0012, 0 flips", "0.31 ms", "5.4 MB",
     ]  # fmt: skip
@@ -242,7 +242,7 @@ def test_states_differ_by_shape_and_words_not_by_colour_alone(dialog: EngineDial
     dialog.show_survey(surveys.survey(surveys.NO_TENSORRT, *ALL), "")
     shapes = set()
     for state in ("ready", "elsewhere", "stale"):
-        picture = dialog.table.model_._icons[state].pixmap(20, 20).toImage()
+        picture = dialog.table.source._icons[state].pixmap(20, 20).toImage()
         shapes.add(tuple(picture.pixelColor(x, y).alpha() > 128 for x in range(20) for y in range(20)))
     assert len(shapes) == 3
     assert len(set(cells(dialog, "State"))) == 3
@@ -275,8 +275,8 @@ def contrast(one: str, other: str) -> float:
 
 def test_numbers_stand_right_and_the_theme_can_change(dialog: EngineDialog) -> None:
     dialog.show_survey(surveys.survey(surveys.NO_TENSORRT, *ALL), "")
-    index = dialog.table.model_.index(0, min(RIGHT))
+    index = dialog.table.source.index(0, min(RIGHT))
     assert index.data(Qt.ItemDataRole.TextAlignmentRole) & Qt.AlignmentFlag.AlignRight
-    before = dialog.table.model_.index(0, STATE).data(Qt.ItemDataRole.DecorationRole).cacheKey()
+    before = dialog.table.source.index(0, STATE).data(Qt.ItemDataRole.DecorationRole).cacheKey()
     dialog.set_theme(themes.LIGHT)
-    assert dialog.table.model_.index(0, STATE).data(Qt.ItemDataRole.DecorationRole).cacheKey() != before
+    assert dialog.table.source.index(0, STATE).data(Qt.ItemDataRole.DecorationRole).cacheKey() != before

@@ -106,7 +106,7 @@ class FakePipeline:
 
 def fake_parts() -> Parts:
     def engine(path: str, provider: str) -> Any:
-        if path == "bad.onnx":
+        if path.endswith("bad.onnx"):
             raise DtdaError("bad.onnx: not a student; name another.")
         return SimpleNamespace(
             info=EngineInfo(path, path, "fake", "CPUExecutionProvider", "fp32", 8, 1.5, 0.5, path),
@@ -473,6 +473,11 @@ def test_the_engine_menu_switches_between_what_can_run_here(show: Show, qtbot: Q
     window.menus.fill_engines()
     assert switches(window) == {cpu: False, card: True}
     assert "In use: /engines/tiny.fp16.engine · fake" in window.menus.in_use.text()
+    look(window, qtbot, surveys.engine("bad.onnx"))
+    next(entry for entry in window.menus.engine.actions() if "TensorRT 11" in entry.text()).trigger()
+    qtbot.waitUntil(lambda: "error" in told(window))
+    window.menus.fill_engines()  # the click has marked it, but it was refused
+    assert not any(switches(window).values())
 
 
 def test_the_picture_goes_on_while_another_engine_is_opened(show: Show, qtbot: QtBot) -> None:
