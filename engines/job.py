@@ -260,12 +260,9 @@ class Job:
         self._progress.enter("Comparing with onnxruntime")
         draft = self._place / "draft.engine"
         sha = plan.write(draft, header, built.plan).plan_sha256
-        store.record(sha)
-        try:
+        with store.lent(sha):
             header = trial.tried(draft, header, shown, self._step)
-        finally:
-            store.forget(sha)
-            draft.unlink(missing_ok=True)
+        draft.unlink()
         verdict = header.parity
         assert verdict is not None
         self._send(events.Compared(**verdict.model_dump()))
@@ -280,11 +277,13 @@ class Job:
     def _keep(self, header: Header, data: bytes) -> None:
         """In the ledger first: an engine without an entry would be taken for a foreign one."""
         sha = hashlib.sha256(data).hexdigest()
+        known = store.is_ours(sha)  # the same plan as before, built again
         store.record(sha, self._out)
         try:
             plan.write(self._out, header, data)
         except BaseException:
-            store.forget(sha)
+            if not known:
+                store.forget(sha)
             raise
 
     # -- telling ----------------------------------------------------------------------------------------------------

@@ -111,7 +111,22 @@ def remove(path: Path) -> None:
             raise
         sha = ""  # a damaged one
     path.unlink()
-    forget(sha)
+    other = _ledger().get(sha, {}).get("path", "")
+    if not (other and Path(other) != path.absolute() and Path(other).is_file()):  # the same plan, copied elsewhere
+        forget(sha)
+
+
+@contextlib.contextmanager
+def lent(sha: str) -> Iterator[None]:
+    """The plan with this sha256 may be loaded meanwhile; afterwards as before."""
+    known = is_ours(sha)
+    if not known:
+        record(sha)
+    try:
+        yield
+    finally:
+        if not known:
+            forget(sha)
 
 
 @contextlib.contextmanager

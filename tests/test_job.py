@@ -237,6 +237,15 @@ def test_a_refused_build_leaves_the_engine_before_it(rig: Rig) -> None:
     tensorrt.open_engine(path).close()
 
 
+@pytest.mark.parametrize("fails", ["Comparing with onnxruntime", "Writing"])
+def test_a_build_that_ends_early_leaves_the_same_plan_of_before_usable(rig: Rig, fails: str) -> None:
+    path = Path(Run(AUTO).end.path)
+    stop = Stop()
+    run = Run(AUTO, stop, lambda event: stop.set() if getattr(event, "name", "") == fails else None)
+    assert isinstance(run.end, events.Cancelled)
+    tensorrt.open_engine(path).close()
+
+
 # -- the timing cache -------------------------------------------------------------------------------------------------
 
 

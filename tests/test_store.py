@@ -85,6 +85,22 @@ def test_removing_forgets(home: Path, student: Path, tmp_path: Path) -> None:
     assert photo.exists()
 
 
+def test_removing_a_copy_leaves_the_engine_usable(home: Path, student: Path) -> None:
+    write_engine(home / "a.engine", student)
+    (home / "copy.engine").write_bytes((home / "a.engine").read_bytes())
+    store.remove(home / "copy.engine")
+    assert [(entry.path.name, entry.ours) for entry in store.entries()] == [("a.engine", True)]
+
+
+def test_a_plan_that_is_lent_is_ours_for_that_long(home: Path, student: Path) -> None:
+    with store.lent("0" * 64):
+        assert store.is_ours("0" * 64)
+        with store.lent("0" * 64):
+            pass
+        assert store.is_ours("0" * 64)
+    assert not store.is_ours("0" * 64)
+
+
 def test_a_damaged_ledger_is_told_and_nothing_is_trusted(home: Path) -> None:
     home.mkdir()
     for text in ("", "[]", '{"a": 1}', "{", "\x00"):
