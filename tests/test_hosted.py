@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,3 +103,35 @@ def test_an_abandoned_one_closes_its_engine_once_it_is_open() -> None:
     go.set()
     hosted.join(2)
     assert (made[0].closings, hosted.is_alive()) == (1, False)
+
+
+def test_tensorrt_engines_change_over_without_a_gap_and_leave_nothing(
+    monkeypatch: pytest.MonkeyPatch, student: Path, tmp_path: Path
+) -> None:
+    """On the fake GPU, which knows whose thread a context belongs to: the old one judges while the new one opens."""
+    from fake_tensorrt import install, write_engine
+
+    from dtda.engines import ort
+    from dtda.engines.registry import open_engine
+
+    rig = install(monkeypatch, tmp_path / "engines")
+    chips = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    expected = ort.open_engine(student).infer(chips)
+    old: HostedEngine | None = None
+    for number in range(3):
+        path = tmp_path / f"{number}.engine"
+        write_engine(path, student, max_batch=2)
+        opened = threading.Event()
+        new = HostedEngine(partial(open_engine, path), lambda _, there=opened: there.set())  # type: ignore[misc]
+        while not opened.wait(0):
+            if old is not None:
+                np.testing.assert_allclose(old.infer(chips), expected, atol=1e-6)
+        assert new.error is None
+        assert new.info.provider == "Fake GPU by pycuda"
+        np.testing.assert_allclose(new.infer(chips), expected, atol=1e-6)
+        if old is not None:
+            old.close()
+        old = new
+    assert old is not None
+    old.close()
+    rig.check()
