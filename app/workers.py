@@ -136,12 +136,17 @@ class Processor(threading.Thread):
 
     def _load_parts(self) -> None:
         try:
-            self._parts = self._find_parts()
+            parts = self._find_parts()
         except Exception as error:
             text = f"The live pipeline cannot be loaded ({error!r}); install the package again."
             self._requests.put(lambda: self._failed_to_load(text))
         else:
-            self._requests.put(lambda: self._open(self.choice))
+            self._requests.put(lambda: self._begin(parts))
+
+    def _begin(self, parts: Parts) -> None:
+        """In one step with the opening: an engine asked for between the two would be replaced by the first choice."""
+        self._parts = parts
+        self._open(self.choice)
 
     def _failed_to_load(self, text: str) -> None:
         self.loading = False

@@ -35,9 +35,12 @@ class Live:
         self.processor.start()
 
     def step(self) -> Observation:
+        """What is said of the next frame. One that comes while the student loads is published twice."""
         self.inbox.put_wait(Shot(Frame(self.index, self.index / 15, self.picture), 1, False, length=None, shown=True))
         self.index += 1
-        return self.outbox.get(5)
+        while (seen := self.outbox.get(5)).frame.index < self.index - 1:
+            pass
+        return seen
 
     def until(self, true: Callable[[], object]) -> list[Observation]:
         """Frames until something is so."""
@@ -70,6 +73,7 @@ def live(rig: Rig, student: Path, astronaut: Image) -> Iterator[Live]:
 def test_there_and_back_without_losing_a_frame(live: Live, rig: Rig, student: Path, tmp_path: Path) -> None:
     write_engine(tmp_path / "tiny.engine", student)
     live.until(lambda: live.backend().startswith("onnxruntime"))
+    live.step()
     (expected,) = live.step().verdicts
     seen = []
     for _ in range(2):
