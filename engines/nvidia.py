@@ -24,7 +24,7 @@ PACKAGES = ("tensorrt", "tensorrt_rtx")  # the first one that is installed is us
 RANGE = ">=10.13,<12"  # of tensorrt; what is used here exists in all of it, see tests/data/tensorrt_names.txt
 _LEVELS: dict[Level, int] = {"error": 1, "warning": 2, "info": 3}  # as ILogger.Severity; 0 is an internal error
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # an object that is collected meanwhile may log
 _messages: deque[tuple[int, str]] = deque(maxlen=200)
 _loggers: dict[ModuleType, Any] = {}
 _listener: Callable[[Level, str], None] | None = None

@@ -12,48 +12,18 @@ import math
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dtda.core.errors import DtdaError
 from dtda.engines import nvidia, plan
 from dtda.engines.device import Device, Memory, Pinned, Stream
 from dtda.engines.driver import first_line
+from dtda.engines.tensors import Array, Node, Tensor, check_feeds
 
-Array = npt.NDArray[Any]
 STEADY = 2  # runs of one shape before it is captured as a CUDA graph
-
-
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """An input or output with its buffers, made for the largest batch. shape: at that batch."""
-
-    name: str
-    is_input: bool
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    memory: Memory
-    pinned: Pinned
-
-    def nbytes(self, shape: tuple[int, ...]) -> int:
-        return math.prod(shape) * self.dtype.itemsize
-
-    def view(self, shape: tuple[int, ...]) -> Array:
-        """The pinned memory as an array of this shape."""
-        return self.pinned.bytes[: self.nbytes(shape)].view(self.dtype).reshape(shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """An input or output as onnxruntime tells of it. shape: "N" where it is dynamic."""
-
-    name: str
-    shape: list[int | str]
-    type: str
 
 
 def let_go(error: BaseException) -> None:
@@ -83,7 +53,7 @@ class Session:
         self._context: Any = None
         self._stream: Stream | None = None
         self._things: list[Stream | Memory | Pinned] = []  # to be freed
-        self._tensors: dict[str, _Tensor] = {}
+        self._tensors: dict[str, Tensor] = {}
         self._batched = False  # the first dimension of every tensor is the batch, between the header's min and max
         self._batch = 0  # the one the context is set to
         self._steady = 0  # runs at this batch
@@ -106,10 +76,10 @@ class Session:
         return self._graph != 0
 
     def get_inputs(self) -> list[Node]:
-        return [self._node(tensor) for tensor in self._tensors.values() if tensor.is_input]
+        return [tensor.node() for tensor in self._inputs()]
 
     def get_outputs(self) -> list[Node]:
-        return [self._node(tensor) for tensor in self._tensors.values() if not tensor.is_input]
+        return [tensor.node() for tensor in self._tensors.values() if not tensor.is_input]
 
     def run(self, outputs: list[str] | None, feeds: Mapping[str, Array]) -> list[Array]:
         """Fresh arrays of the outputs named, in their order, all unless named. feeds: an array for every input.
@@ -120,7 +90,7 @@ class Session:
         self._check_thread()
         if self.closed:
             raise ValueError("the session is closed")
-        rows = self._check_feeds(feeds)
+        rows = check_feeds(self._inputs(), feeds)
         wanted = [self._tensors[name] for name in outputs or [node.name for node in self.get_outputs()]]
         try:
             return self._run(rows, wanted, feeds)
@@ -128,7 +98,7 @@ class Session:
             let_go(error)
             raise
 
-    def _run(self, rows: int, wanted: list[_Tensor], feeds: Mapping[str, Array]) -> list[Array]:
+    def _run(self, rows: int, wanted: list[Tensor], feeds: Mapping[str, Array]) -> list[Array]:
         """In as many calls as the batch needs."""
         with self._current():
             if not self._batched:
@@ -154,18 +124,23 @@ class Session:
         try:
             with self._current():
                 self._attempt(self._drop_graph, trouble)
-                self._context = None
-                self._engine = None
-                self._runtime = None
-                self._tensors.clear()
-                self._stream = None
+                self._drop()
                 while self._things:
                     self._attempt(lambda: self.device.free(self._things.pop()), trouble)
-        except DtdaError as error:
+        except DtdaError as error:  # of the context; nothing more can be done than to let go
             trouble.append(error)
+            self._drop()
         self._attempt(self.device.close, trouble)
         if trouble:
             raise trouble[0]
+
+    def _drop(self) -> None:
+        """Destroy TensorRT's objects, in this order."""
+        self._context = None
+        self._engine = None
+        self._runtime = None
+        self._tensors.clear()
+        self._stream = None
 
     # -- opening --------------------------------------------------------------------------------------------------
 
@@ -198,7 +173,9 @@ class Session:
         open_shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
         self._check_tensors(names, inputs, open_shapes)
         self._batched = any(-1 in shape for shape in open_shapes.values())
-        self._set_shapes({name: self._at(open_shapes[name], self.header.batch.max) for name in inputs})
+        most = self.header.batch.max
+        self._set_shapes({name: (most, *shape[1:]) if -1 in shape else shape for name, shape in open_shapes.items()
+                          if name in inputs})  # fmt: skip
         self._stream = self.device.stream()
         self._things.append(self._stream)
         for name in names:
@@ -207,7 +184,7 @@ class Session:
             nbytes = max(1, math.prod(shape) * dtype.itemsize)
             self._things.append(memory := self.device.alloc(nbytes))
             self._things.append(pinned := self.device.pinned(nbytes))
-            self._tensors[name] = _Tensor(name, name in inputs, dtype, shape, memory, pinned)
+            self._tensors[name] = Tensor(name, name in inputs, dtype, shape, self._batched, memory, pinned)
             if not context.set_tensor_address(name, memory.pointer):
                 raise nvidia.failure(f"TensorRT refuses the memory for {name}", "see docs/gpu.md")
 
@@ -234,57 +211,36 @@ class Session:
 
     # -- running --------------------------------------------------------------------------------------------------
 
-    def _check_feeds(self, feeds: Mapping[str, Array]) -> int:
-        """The rows that are fed. Raises ValueError for other names, shapes or dtypes than the inputs'."""
-        inputs = {tensor.name: tensor for tensor in self._tensors.values() if tensor.is_input}
-        if set(feeds) != set(inputs):
-            raise ValueError(f"the inputs are {', '.join(inputs)}, not {', '.join(feeds)}")
-        fixed = 1 if self._batched else 0  # the batch is not checked
-        for name, tensor in inputs.items():
-            array = feeds[name]
-            if (
-                array.dtype != tensor.dtype
-                or array.ndim != len(tensor.shape)
-                or array.shape[fixed:] != tensor.shape[fixed:]
-            ):
-                raise ValueError(
-                    f"{name} must be {tensor.dtype} {self._node(tensor).shape}, not {array.dtype} {list(array.shape)}"
-                )
-        rows = {len(feeds[name]) for name in inputs} if self._batched else {1}
-        if len(rows) != 1:
-            raise ValueError(f"the inputs have different numbers of rows: {sorted(rows)}")
-        return rows.pop()
-
-    def _step(self, rows: int, wanted: list[_Tensor], feeds: Mapping[str, Array]) -> list[Array]:
+    def _step(self, rows: int, wanted: list[Tensor], feeds: Mapping[str, Array]) -> list[Array]:
         """One call of TensorRT."""
         assert self._stream is not None
         if self._batched and rows != self._batch:
             self._drop_graph()  # it is of the old shape, and the context moves on
-            self._set_shapes({name: self._at(self._tensors[name].shape, rows) for name in feeds})
-            self._steady, self._batch = 0, rows
-        results = [(tensor, self._at(tensor.shape, rows)) for tensor in wanted]
+            self._steady = self._batch = 0
+            self._set_shapes({tensor.name: tensor.at(rows) for tensor in self._inputs()})
+            self._batch = rows
         try:
             for name, array in feeds.items():
                 tensor = self._tensors[name]
-                tensor.view(array.shape)[...] = array
-                self.device.upload(tensor.memory, tensor.pinned, tensor.nbytes(array.shape), self._stream)
+                tensor.view(rows)[...] = array
+                self.device.upload(tensor.memory, tensor.pinned, tensor.nbytes(rows), self._stream)
             if self._graph:
                 self.device.launch(self._graph, self._stream)
             elif not self._enqueue():
                 raise nvidia.failure(f"{self.header.name} failed on the GPU", "choose another engine or build it again")
-            for tensor, shape in results:
-                self.device.download(tensor.pinned, tensor.memory, tensor.nbytes(shape), self._stream)
+            for tensor in wanted:
+                self.device.download(tensor.pinned, tensor.memory, tensor.nbytes(rows), self._stream)
         except BaseException:
             with contextlib.suppress(DtdaError):  # what was enqueued still uses the buffers
                 self.device.synchronise(self._stream)
             raise
         self.device.synchronise(self._stream)
-        copies = [tensor.view(shape).copy() for tensor, shape in results]
+        results = [tensor.view(rows).copy() for tensor in wanted]
         self._steady += 1
         if self._graphs and not self._graph and self._steady == STEADY:
             self._graph = self.device.capture(self._stream, self._enqueue)
             self._graphs = self._graph != 0  # what cannot be captured once is run without from then on
-        return copies
+        return results
 
     def _enqueue(self) -> bool:
         assert self._stream is not None
@@ -311,10 +267,6 @@ class Session:
         if missing:
             raise self._odd(f"the shapes of {', '.join(missing)} are not known")
 
-    def _at(self, shape: tuple[int, ...], rows: int) -> tuple[int, ...]:
-        """A tensor's shape with that many rows."""
-        return (rows, *shape[1:]) if self._batched else shape
-
     def _drop_graph(self) -> None:
         graph, self._graph = self._graph, 0
         if graph:
@@ -322,12 +274,8 @@ class Session:
 
     # -- around ---------------------------------------------------------------------------------------------------
 
-    def _node(self, tensor: _Tensor) -> Node:
-        shape: list[int | str] = list(tensor.shape)
-        if self._batched:
-            shape[0] = "N"
-        kind = {"float32": "float", "float16": "float16"}.get(tensor.dtype.name, tensor.dtype.name)
-        return Node(tensor.name, shape, f"tensor({kind})")
+    def _inputs(self) -> list[Tensor]:
+        return [tensor for tensor in self._tensors.values() if tensor.is_input]
 
     def _check_thread(self) -> None:
         if threading.get_ident() != self._owner:
@@ -349,4 +297,5 @@ class Session:
         try:
             step()
         except DtdaError as error:
+            let_go(error)
             trouble.append(error)
