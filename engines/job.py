@@ -260,9 +260,11 @@ class Job:
         self._progress.enter("Comparing with onnxruntime")
         draft = self._place / "draft.engine"
         sha = plan.write(draft, header, built.plan).plan_sha256
-        with store.lent(sha):
-            header = trial.tried(draft, header, shown, self._step)
-        draft.unlink()
+        try:
+            with store.lent(sha):
+                header = trial.tried(draft, header, shown, self._step)
+        finally:
+            draft.unlink()
         verdict = header.parity
         assert verdict is not None
         self._send(events.Compared(**verdict.model_dump()))
