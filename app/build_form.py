@@ -163,7 +163,7 @@ class BuildForm(QWidget):
             if chosen is None and row is not None:
                 chosen = str(row.path) if row.header is None else row.header.onnx_path
             for row in survey.rows:
-                if row.provider == "cpu" and self.student.findData(str(row.path)) < 0:
+                if row.provider == "cpu" and row.path.suffix == ".onnx" and self.student.findData(str(row.path)) < 0:
                     self.student.addItem(f"{row.student}  ({row.path.name})", str(row.path))
             if self.student.findData(DETECTOR) < 0:
                 self.student.addItem("CenterFace, the face detector", DETECTOR)

@@ -25,7 +25,7 @@ def ask_folder(parent: QWidget, preferences: Preferences) -> str:
 
 
 def ask_student(parent: QWidget, preferences: Preferences) -> str:
-    kinds = "Students (*.onnx);;All files (*)"
+    kinds = "Students and descriptions of other networks (*.onnx *.json *.engine);;All files (*)"
     path, _ = QFileDialog.getOpenFileName(parent, "Open a student", preferences.text(FOLDER), kinds)
     return path
 

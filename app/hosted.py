@@ -28,17 +28,17 @@ class HostedEngine(threading.Thread):
         super().__init__(name="engine", daemon=True)  # daemon: a GPU driver may never return
         self.error: Exception | None = None  # why it could not be opened
         self._opener, self._opened = opener, opened
-        self._jobs: queue.SimpleQueue[Image | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Image, ...] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self._closed = False
         self._trouble: Exception | None = None  # while closing
         self.start()
 
-    def infer(self, chips: Image) -> Floats:
+    def infer(self, chips: Image, *further: Image) -> Floats:
         """The engine's own. One caller at a time."""
         if self._closed:
             raise ValueError("the engine is closed")
-        self._jobs.put(chips)
+        self._jobs.put((chips, *further))
         answer = self._answers.get()
         if isinstance(answer, Exception):
             raise answer
@@ -71,7 +71,7 @@ class HostedEngine(threading.Thread):
         self._opened(self)
         while (chips := self._jobs.get()) is not None:
             try:
-                self._answers.put(engine.infer(chips))
+                self._answers.put(engine.infer(*chips))
             except Exception as error:
                 self._answers.put(error)
         try:

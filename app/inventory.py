@@ -27,9 +27,9 @@ NO_CUDA = (
 class Row:
     """A student and what runs it.
 
-    spec, provider: as for `open_engine`. batch: largest, None for any. bytes: of the file. built: ISO, UTC, "" for
-    students. latency_ms: of one face. state: ready, cannot run here, or stale: cannot run before it is built again.
-    reason: why it is not ready. header: of an engine that can be read.
+    spec, provider: as for `open_engine`. precision: "" where it is not known. batch: largest, None for any. bytes: of
+    the file or files. built: ISO, UTC, "" for students. latency_ms: of one face. state: ready, cannot run here, or
+    stale: cannot run before it is built again. reason: why it is not ready. header: of an engine that can be read.
     """
 
     spec: str
@@ -61,7 +61,7 @@ class Row:
     @property
     def title(self) -> str:
         """For menus."""
-        return f"{self.student} · {self.backend} · {self.precision.upper()} · {self.device}"
+        return " · ".join(filter(None, (self.student, self.backend, self.precision.upper(), self.device)))
 
     def runs(self, info: EngineInfo | None) -> bool:
         """Whether it is the one described."""
@@ -98,19 +98,25 @@ def survey(paths: Iterable[str] = (), refresh: bool = False) -> Survey:
     found |= {path: store.entry(path, machine) for path in named if path.suffix == ".engine" and path not in found}
     shipped = default_student()
     parents = [Path(entry.header.onnx_path) for entry in found.values() if entry.header and entry.header.sidecar]
-    students = [path for path in dict.fromkeys([shipped, *named, *parents]) if path.suffix == ".onnx"]
+    students = [path for path in dict.fromkeys([shipped, *named, *parents]) if path.suffix in (".onnx", ".json")]
     rows = [row for path in students for row in student_rows(path, machine, path == shipped)]
     return Survey(machine, (*rows, *map(engine_row, found.values())))
 
 
 def student_rows(path: Path, probe: Probe, shipped: bool = False) -> Iterator[Row]:
-    """A student on onnxruntime's CPU and CUDA; nothing for a file that is no student (any more)."""
+    """A student, or networks from elsewhere, on onnxruntime's CPU and CUDA; nothing for a file that is none (any more)."""
     import onnxruntime
 
+    from dtda.core.foreign import read_foreign
     from dtda.core.sidecar import read_sidecar
 
     try:
-        sidecar = read_sidecar(path)
+        if path.suffix == ".json":
+            foreign = read_foreign(path)
+            name, precision, files = foreign.name, "", [part.file for part in foreign.networks]
+        else:
+            sidecar = read_sidecar(path)
+            name, precision, files = sidecar.name, sidecar.precision, [path]
     except DtdaError:
         return
     cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -120,12 +126,12 @@ def student_rows(path: Path, probe: Probe, shipped: bool = False) -> Iterator[Ro
             spec="auto" if shipped else str(path),
             provider=provider,
             path=path,
-            student=sidecar.name,
+            student=name,
             backend=f"onnxruntime {onnxruntime.__version__}",
-            precision=sidecar.precision,
+            precision=precision,
             batch=None,
             device=device,
-            bytes=path.stat().st_size,
+            bytes=sum(file.stat().st_size for file in files),
             built="",
             state="elsewhere" if reason else "ready",
             reason=reason,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dtda.core.decide import Decider
-from dtda.core.preprocess import CropRule, crop
+from dtda.core.preprocess import crop, rules
 from dtda.core.quality import QualityGate
 from dtda.core.track import Tracker
 from dtda.core.types import AlignedFace, Face, Floats, Frame, Image, Observation
@@ -40,7 +40,7 @@ class Pipeline:
         """
         self.detector = detector
         self.engine = engine
-        self._rule = CropRule(engine.info.size, engine.info.margin, engine.info.crop)
+        self._rule, *self._further = rules(engine.info)
         self._tracker = Tracker(detect_every)
         self._gate = QualityGate()
         self._decider = Decider(engine.info.threshold if threshold is None else threshold, MIN_FRAMES)
@@ -64,8 +64,9 @@ class Pipeline:
                 AlignedFace(face, crop(frame.bgr, face.points, self._rule) if quality.ok else None, quality)
                 for face, quality in zip(faces, qualities, strict=True)
             )
+            chips = self._chips(frame.bgr, aligned)
         with stages("infer"):
-            scores = self._scores(aligned)
+            scores = self._scores(aligned, chips)
         with stages("decide"):
             verdicts = self._decider.update(frame.t, aligned, scores.tolist())
         return Observation(frame, verdicts, stages.ms, aligned=aligned)
@@ -93,12 +94,19 @@ class Pipeline:
         with stages("track"):
             return self._tracker.update(bgr, detected)
 
-    def _scores(self, aligned: tuple[AlignedFace, ...]) -> Floats:
+    def _chips(self, bgr: Image, aligned: tuple[AlignedFace, ...]) -> list[Image]:
+        """Of the faces that may be scored, a batch for each network of the engine; empty without such faces."""
+        seen = [(face.face.points, face.chip) for face in aligned if face.chip is not None]
+        if not seen:
+            return []
+        others = [np.stack([crop(bgr, points, rule) for points, _ in seen]) for rule in self._further]
+        return [np.stack([chip for _, chip in seen]), *others]
+
+    def _scores(self, aligned: tuple[AlignedFace, ...], chips: list[Image]) -> Floats:
         """P(live) of each face, NaN for those the quality gate refused. One batch."""
         scores = np.full(len(aligned), np.nan, np.float32)
-        chips = [face.chip for face in aligned if face.chip is not None]
         if chips:
-            scores[[face.chip is not None for face in aligned]] = self.engine.infer(np.stack(chips))
+            scores[[face.chip is not None for face in aligned]] = self.engine.infer(*chips)
         return scores
 
 

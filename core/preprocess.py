@@ -15,7 +15,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from dtda.core.types import Floats, Image
+from dtda.core.types import EngineInfo, Floats, Image
 
 # Positions of the five points in the 112x112 ArcFace crop (insightface, utils/face_align.py, `arcface_dst`).
 TEMPLATE: Floats = np.array(
@@ -39,6 +39,11 @@ class CropRule:
     size: int
     margin: float
     kind: Crop = "aligned"
+
+
+def rules(info: EngineInfo) -> tuple[CropRule, ...]:
+    """How to cut the chips of an engine, a batch by each rule: one, or one for each of the networks that it averages."""
+    return CropRule(info.size, info.margin, info.crop), *info.further
 
 
 def similarity(points: Floats) -> np.ndarray:

@@ -72,7 +72,10 @@ def read_sidecar(model: Path) -> Sidecar:
     if not model.is_file():
         raise DtdaError(f"{model}: no such model file; name an ONNX student or use --engine auto.")
     if not path.is_file():
-        raise DtdaError(f"{model}: its sidecar {path.name} is missing; export the student again with `dtda export`.")
+        raise DtdaError(
+            f"{model}: its sidecar {path.name} is missing; export the student again with `dtda export`, or describe a "
+            "network from elsewhere as docs/third-party.md says and name that file."
+        )
     try:
         sidecar = Sidecar.model_validate_json(path.read_text("utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:

@@ -9,10 +9,13 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from dtda.core.preprocess import CropRule
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -148,7 +151,7 @@ class Observation:
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What really runs. provider is what the runtime reports after loading, never what was asked for. size, margin, crop:
-    its `preprocess.CropRule`."""
+    its `preprocess.CropRule`. further: those of further networks, where it averages several; see `preprocess.rules`."""
 
     name: str
     path: str
@@ -162,3 +165,4 @@ class EngineInfo:
     max_batch: int | None = None
     notes: tuple[str, ...] = field(default=())
     crop: Literal["aligned", "upright"] = "aligned"
+    further: tuple[CropRule, ...] = ()

@@ -17,7 +17,8 @@ class Engine(Protocol):
     def infer(self, chips: Image) -> Floats:
         """P(live) of each chip.
 
-        chips: uint8 [N, S, S, 3] RGB as `preprocess.crop` makes them, S = info.size, N >= 0. Returns a fresh
+        chips: uint8 [N, S, S, 3] RGB as `preprocess.crop` makes them, S = info.size, N >= 0. An engine of several
+        networks takes a batch for each, of the same faces, cut by each of `preprocess.rules(info)`. Returns a fresh
         float32 [N] in [0, 1]. Raises ValueError on other shapes or dtypes and after `close`,
         DtdaError when the graph fails or returns no probabilities.
         """

@@ -16,6 +16,7 @@ from dtda.engines import plan, store
 from dtda.engines.base import Engine
 from dtda.engines.latency import Row, Runner
 from dtda.engines.ort import student_threads
+from dtda.engines.parents import ONNXRUNTIME_ONLY
 from dtda.engines.probe import Probe
 from dtda.engines.registry import default_student, open_engine
 
@@ -44,6 +45,8 @@ def students(paths: Sequence[Path], probe: Probe) -> list[Student]:
         if path.suffix.lower() == plan.SUFFIX:
             named.append(store.entry(path, probe))
             path = parent(named[-1])
+        if path.suffix.lower() == ".json":
+            raise DtdaError(f"{path}: {ONNXRUNTIME_ONLY} Time it with `dtda bench --engine {path}`.")
         sidecar = read_sidecar(path)
         student = found.setdefault((sidecar.name, sidecar.rule), Student(sidecar.name, sidecar.rule, {}))
         if student.files.setdefault(sidecar.precision, path) != path:

@@ -17,6 +17,10 @@ from dtda.engines.registry import default_student
 if TYPE_CHECKING:
     import onnx
 
+ONNXRUNTIME_ONLY = (
+    "networks from elsewhere run on onnxruntime only; engines are built from students that `dtda export` wrote."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Parent:
@@ -41,6 +45,8 @@ def open_parent(spec: str, max_batch: int) -> Parent:
     if spec == "centerface" or spec.startswith("insightface:"):
         return _detector(spec)
     path = default_student() if spec == "auto" else Path(spec).expanduser()
+    if path.suffix.lower() == ".json":
+        raise DtdaError(f"{path}: {ONNXRUNTIME_ONLY}")
     if path.suffix.lower() != ".onnx":
         raise DtdaError(f"{path}: engines are built from ONNX students, whose names end in .onnx.")
     ort.open_engine(path, "cpu").close()  # refuses what is no student

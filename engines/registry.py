@@ -12,13 +12,18 @@ from dtda.engines.base import Engine
 
 DEFAULT_STUDENT = "student-mobile.onnx"
 # Each module has open_engine(path, provider) -> Engine.
-_BACKENDS = {".onnx": "dtda.engines.ort", ".engine": "dtda.engines.tensorrt"}
+_BACKENDS = {
+    ".onnx": "dtda.engines.ort",
+    ".engine": "dtda.engines.tensorrt",
+    ".json": "dtda.engines.foreign",
+}
 
 
 def open_engine(path: Path | str, provider: str = "auto") -> Engine:
-    """Load a student. path: an ONNX file beside its sidecar, a TensorRT engine, or "auto" for the ONNX that is shipped.
+    """Load a student. path: an ONNX file beside its sidecar, a TensorRT engine, the description of networks from
+    elsewhere (core/foreign.py), or "auto" for the ONNX that is shipped.
 
-    provider: of an ONNX file; "auto" and "cpu" run on the CPU, "cuda" on an NVIDIA GPU or not at all. Engines run on
+    provider: of ONNX files; "auto" and "cpu" run on the CPU, "cuda" on an NVIDIA GPU or not at all. Engines run on
     the GPU. Raises DtdaError.
     """
     model = default_student() if str(path) == "auto" else Path(path).expanduser()
@@ -26,7 +31,7 @@ def open_engine(path: Path | str, provider: str = "auto") -> Engine:
     if backend is None:
         raise DtdaError(
             f"{model}: {model.suffix or 'a file without a suffix'} is not a kind of engine that is known; "
-            f"{' and '.join(_BACKENDS)} are, so name the ONNX student it was made from."
+            f"{', '.join(_BACKENDS)} are, so name the ONNX student it was made from."
         )
     return cast(Engine, importlib.import_module(backend).open_engine(model, provider))
 
