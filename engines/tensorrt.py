@@ -71,6 +71,7 @@ class TensorRtEngine:
                 sha256=header.onnx_sha256,  # whose threshold and figures are meant
                 max_batch=header.batch.max,
                 notes=(*sidecar.notes, *header.notes, *unchecked),
+                crop=sidecar.crop,
             )
             self.infer(np.zeros((1, sidecar.size, sidecar.size, 3), np.uint8))  # a broken engine fails now, not later
         except BaseException as error:
