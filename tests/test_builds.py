@@ -141,7 +141,7 @@ def test_a_long_log_does_not_hold_up_the_window(builds: Builds, seen: list[Any],
         gaps.append(time.perf_counter() - before)
         before += gaps[-1]
     assert sum(isinstance(event, events.Log) for event in seen) > 5000
-    assert max(gaps) < 0.25
+    assert max(gaps) < 1.0
     assert seen[-1].runs_here  # all lines were read before the end was told
 
 
