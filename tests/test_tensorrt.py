@@ -18,8 +18,17 @@ from dtda.engines.registry import open_engine
 from dtda.engines.session import STEADY
 from dtda.engines.tensorrt import open_session
 
-OPENING = ["Runtime", "deserialize_cuda_engine", "create_execution_context", "set_input_shape", "infer_shapes",
-           "infer_shapes missing", "set_tensor_address", "get_tensor_location"]  # fmt: skip
+# method that refuses -> what the user reads
+OPENING = {
+    "Runtime": "does not start",
+    "deserialize_cuda_engine": "refuses the engine of student",
+    "create_execution_context": "no room for student",
+    "set_input_shape": r"refuses \[4, 3, 64, 64\] for image",
+    "infer_shapes": "finds no shapes",
+    "infer_shapes missing": "shapes of image are not known",
+    "set_tensor_address": "refuses the memory for image",
+    "get_tensor_location": "image is not on the GPU",
+}
 
 
 @pytest.fixture(params=["pycuda", "cuda.bindings"])
@@ -158,8 +167,8 @@ def test_a_steady_shape_is_replayed_and_another_one_is_captured_anew(rig: Rig, e
 def test_what_cannot_be_captured_runs_without(rig: Rig, engine_file: Path) -> None:
     rig.trt.capturable = False
     engine = open_engine(engine_file)
-    for seed in range(6):
-        engine.infer(chips(2, seed))
+    for seed in range(12):
+        engine.infer(chips(1 + seed // 4, seed))
     assert rig.gpu.launches == 0
     assert rig.gpu.calls.count("cuStreamBeginCapture_v2") == 1  # it is not tried again and again
     engine.close()
@@ -266,7 +275,7 @@ def test_two_threads_have_an_engine_each(rig: Rig, engine_file: Path) -> None:
 @pytest.mark.parametrize("method", OPENING)
 def test_every_refusal_while_opening_is_a_sentence(rig: Rig, engine_file: Path, method: str) -> None:
     rig.trt.fail[method] = None
-    with pytest.raises(DtdaError) as caught:
+    with pytest.raises(DtdaError, match=OPENING[method]) as caught:
         open_engine(engine_file)
     text = str(caught.value)
     assert "\n" not in text
@@ -314,6 +323,18 @@ def test_an_enqueue_that_fails_quotes_tensorrt(rig: Rig, engine_file: Path) -> N
     rig.trt.fail["execute_async_v3"] = False
     with pytest.raises(DtdaError, match=r"execute_async_v3: as injected"):
         engine.infer(chips(3))
+    engine.close()
+
+
+def test_a_shape_that_fails_does_not_spoil_the_one_before(rig: Rig, engine_file: Path) -> None:
+    engine = open_engine(engine_file)
+    engine.infer(chips(3))
+    rig.trt.fail["infer_shapes"] = None
+    with pytest.raises(DtdaError, match="finds no shapes"):
+        engine.infer(chips(2))
+    rig.trt.fail.clear()
+    faces = chips(3, 1)
+    np.testing.assert_allclose(engine.infer(faces), means(faces), atol=1e-5)
     engine.close()
 
 
