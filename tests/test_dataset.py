@@ -8,13 +8,15 @@ from dtda.core.data.manifest import read_manifest
 from dtda.core.data.protocols import resolve
 from dtda.core.errors import DtdaError
 from dtda.core.simulate import dataset
-from dtda.core.simulate.config import DOMAINS, SimulateConfig, read_config
-from dtda.core.simulate.dataset import simulate, split_of
+from dtda.core.simulate.config import SimulateConfig, read_config
+from dtda.core.simulate.dataset import bench, simulate, split_of
+from dtda.core.simulate.domains import DOMAINS
 from dtda.core.simulate.portrait import Entry, list_portraits, load_portrait
 from dtda.core.simulate.sample import BOX, POINTS
 from dtda.core.types import Face, Label
 
-SMALL = SimulateConfig(live=1, attack=1, domains=[DOMAINS[0], DOMAINS[3]])
+KIOSK = next(domain for domain in DOMAINS if domain.held_out)
+SMALL = SimulateConfig(live=1, attack=1, sources=1, face=(0.15, 0.18), domains=[DOMAINS[0], KIOSK])
 
 
 def _no_detector():
@@ -69,17 +71,17 @@ def test_a_killed_run_goes_on_and_gives_the_same_set(data, faces, tmp_path, monk
     again = tmp_path / "again"
     rendered, real = [], dataset.load_portrait
 
-    def killed_at_the_fifth(entry, detect):
+    def killed_at_the_sixth(entry, detect):
         rendered.append(entry.path.name)
-        if len(rendered) == 5:
+        if len(rendered) == 6:
             raise KeyboardInterrupt
         return real(entry, detect)
 
-    monkeypatch.setattr(dataset, "load_portrait", killed_at_the_fifth)
+    monkeypatch.setattr(dataset, "load_portrait", killed_at_the_sixth)
     with pytest.raises(KeyboardInterrupt):
         simulate(faces, again, SMALL, _no_detector)
     simulate(faces, again, SMALL, _no_detector)
-    assert len(rendered) == 12 + 1  # each photo once, but for the one that was cut off
+    assert len(rendered) == 6 + 8  # the first chunk of four stays, the second is begun anew
     first = sorted(path.relative_to(out) for path in out.rglob("*.jpg"))
     assert first == sorted(path.relative_to(again) for path in again.rglob("*.jpg"))
     assert all((out / path).read_bytes() == (again / path).read_bytes() for path in first)
@@ -100,6 +102,30 @@ def test_photos_of_one_name_in_several_folders_stay_apart(tmp_path):
     (tmp_path / "in" / "b_x_1.bmp").write_bytes((tmp_path / "in" / "b" / "x" / "1.bmp").read_bytes())
     with pytest.raises(DtdaError, match=r"share the name b_x_1\.bmp"):
         simulate(tmp_path / "in", tmp_path / "other", one, lambda: lambda bgr: [face])
+
+
+def test_frames_of_a_clip_share_their_video_and_their_metering(faces, tmp_path):
+    moving = SMALL.model_copy(update={"portraits": 3, "clip": 3, "domains": [DOMAINS[0]]})
+    report = simulate(faces, tmp_path / "clips", moving, _no_detector)
+    records = read_manifest(tmp_path / "clips" / "manifest.csv")
+    assert report.written == len(records) == 3 * 2 * 3
+    clips = {record.video for record in records}
+    assert len(clips) == 6
+    for name in clips:
+        frames = [record for record in records if record.video == name]
+        pictures = [cv2.imread(str(record.path)) for record in frames]
+        assert len({picture.shape for picture in pictures}) == 1
+        assert np.ptp([picture.mean() for picture in pictures]) < 4
+        if frames[0].label is Label.LIVE:
+            assert np.abs(pictures[0].astype(int) - pictures[2]).mean() > 0.3
+
+
+def test_the_speed_is_counted_and_nothing_is_kept(faces):
+    speed = bench(faces, SMALL.model_copy(update={"portraits": 3, "domains": [DOMAINS[0]]}), _no_detector, 0)
+    assert speed.pictures == 6
+    assert speed.processor_ms > 1
+    assert speed.rate == pytest.approx(6 / speed.seconds)
+    assert 180 < speed.crop < 260
 
 
 def test_other_photos_do_not_replace_a_set(data, faces, tmp_path):
@@ -126,6 +152,21 @@ def test_a_folder_of_other_things_is_not_written_into(faces, data, tmp_path):
         simulate(faces, tmp_path, SMALL, _no_detector)
     with pytest.raises(DtdaError, match="another configuration"):
         simulate(faces, data[0], SMALL.model_copy(update={"seed": 9}), _no_detector)
+
+
+def test_a_circle_cut_from_a_photo_gets_its_corners_back(faces, tmp_path):
+    from skimage.data import astronaut
+
+    round_, corner = astronaut()[:, :, ::-1].copy(), (100, 76, 74)
+    y, x = np.ogrid[-1:1:512j, -1:1:512j]
+    round_[np.hypot(x, y) > 1] = corner
+    cv2.imwrite(str(tmp_path / "round.png"), round_)
+    entry = Entry(tmp_path / "round.png", "x", np.array(BOX, np.float32), np.array(POINTS, np.float32))
+    person = load_portrait(entry, _no_detector)
+    assert np.abs(person.bgr[505, 40].astype(int) - corner).max() > 20  # the body goes on below the circle
+    assert person.matte[:60, :60].max() == 0  # and no wall was left above
+    plain = load_portrait(list_portraits(faces)[0], _no_detector)
+    np.testing.assert_array_equal(plain.bgr, astronaut()[:, :, ::-1])
 
 
 def test_unusable_portraits_are_named(tmp_path):

@@ -28,9 +28,20 @@ def test_filter_is_the_transfer_function_at_each_harmonic():
 def test_aliasing_appears_at_the_folded_frequency():
     """1.1 periods per pixel, point-sampled, must show 0.1 cycles per pixel: moire from geometry, not paint."""
     tile = np.tile(1 + 0.5 * np.cos(2 * np.pi * (np.arange(8) + 0.5) / 8), (8, 1)).astype(np.float32)
-    row = lattice.sampled(tile, np.diag([1.1, 1.1, 1.0]), (400, 4))[0] - 1
+    across, down = np.meshgrid(np.arange(400), np.arange(4))
+    places = [(1.1 * lattice.SAMPLES * part).astype(np.float32) for part in (across, down)]
+    row = lattice.sampled(tile, (places[0], places[1]))[0] - 1
     spectrum = np.abs(np.fft.rfft(row))
     assert np.fft.rfftfreq(400)[spectrum.argmax()] == pytest.approx(0.1, abs=0.003)
+
+
+def test_places_far_from_the_origin_are_as_good_and_may_be_negative():
+    tile = lattice.rgb_stripe(0.15)
+    near = np.meshgrid(np.arange(0, 40, 1.7), np.arange(0, 40, 1.3))
+    for shift in (-8 * 3000, 8 * 5000):  # far beyond the 32767 of OpenCV's fixed point
+        far = lattice.sampled(tile, ((near[0] + shift).astype(np.float32), near[1].astype(np.float32)))
+        here = lattice.sampled(tile, (near[0].astype(np.float32), near[1].astype(np.float32)))
+        np.testing.assert_allclose(far, here, atol=0.1)  # stripes have steep edges, float32 has 24 bits
 
 
 def test_a_lattice_far_below_a_pixel_vanishes():

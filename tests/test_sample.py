@@ -105,15 +105,15 @@ def test_the_real_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
 def test_the_clips_are_the_same_everywhere_and_move() -> None:
     from itertools import islice
 
-    from dtda.core.simulate.sample import frames
+    from dtda.core.simulate.sample import raw_frames
 
-    first, second = (list(islice(frames("live"), 3)) for _ in range(2))
+    first, second = (list(islice(raw_frames("live"), 3)) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
     assert first[0].shape == (480, 640, 3)
     assert not np.array_equal(first[0], first[2])
     with pytest.raises(ValueError, match="no sample clip"):
-        next(frames("mask"))
+        next(raw_frames("mask"))
 
 
 @pytest.mark.slow

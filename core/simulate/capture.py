@@ -1,227 +1,223 @@
-"""One shot of a bona fide face or of an attack: portrait -> (instrument ->) room -> camera -> JPEG and labels."""
+"""One shot of a bona fide face or of an attack: portrait -> (instrument ->) room -> camera -> picture and labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from dtda.core.simulate import paper
-from dtda.core.simulate.camera import Shot, capture, draw_shot, log_uniform
-from dtda.core.simulate.config import Camera, Domain, Instrument, Print, Range, Room
-from dtda.core.simulate.display import Screen, draw_screen, screen_radiance
-from dtda.core.simulate.paper import Sheet, draw_sheet
-from dtda.core.simulate.plane import Plane
-from dtda.core.simulate.portrait import Portrait
+from dtda.core.simulate import codec, paper
+from dtda.core.simulate.camera import FACE_M, Metering, Shot, capture, defocus, draw_shot, encode, metered, spread
+from dtda.core.simulate.config import Domain, Range
+from dtda.core.simulate.display import screen_radiance
+from dtda.core.simulate.hands import add_hand
+from dtda.core.simulate.paper import Sheet
+from dtda.core.simulate.portrait import Layers, Portrait
+from dtda.core.simulate.presentation import Presentation
+from dtda.core.simulate.rooms import Surroundings, draw_surroundings
 from dtda.core.simulate.scene import (
     Light,
     Pose,
+    View,
     add_person,
     draw_light,
     draw_pose,
-    room_radiance,
+    over,
+    scaled,
     similarity_to_frame,
+    whole,
 )
+from dtda.core.simulate.sources import settled
 from dtda.core.types import Floats, Image
 
-# The attacker's own picture of the victim: a decent camera in any light, before it is printed or shown.
-# Pictures chosen for printing or showing are often retouched: more contrast, colour and sharpness than a webcam gives.
-FIRST_CAMERA = Camera(
-    blur=(0.2, 0.5),
-    electrons=(40, 300),
-    jpeg=(75, 96),
-    cast=0.05,
-    awb=(0.7, 1.0),
-    sharpen=(0.0, 1.6),
-    denoise=(0, 0.3),
-    chroma_denoise=(0, 1),
-    bias=(-0.2, 0.9),
-    centre=(0.5, 0.95),
-    contrast=(1.0, 2.2),
-    saturation=(0.9, 1.6),
-    mosaic=0.3,
-)
-FIRST_ROOM = Room(lux=(80, 800), kelvin=(3000, 6500), side=(0.0, 1.4), backlight=0.1, background_blur=(0.5, 4.0))
+QUALITY = 96  # of the JPEG that holds a frame of a video
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A simulated picture. frame: uint8 [H, W, 3] BGR. jpeg: the file the camera wrote. box: float32 [4] xyxy and
-    points: float32 [5, 2], frame pixels. kind: live, print or display. instrument: its name, empty for live."""
+    """A simulated picture. frame: uint8 [H, W, 3] BGR before its file's compression. box: float32 [4] xyxy and points:
+    float32 [5, 2], its pixels. kind: live, print or display. instrument: its name, empty for live. jpeg: quality. qp: H.264
+    quantiser, None for a JPEG picture."""
 
     frame: Image
-    jpeg: bytes
     box: Floats
     points: Floats
     kind: str
     instrument: str
+    jpeg: int
+    qp: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """All that is fixed during a clip: the room, its light, the camera and the pose it starts from."""
+    """What bona fide shots and attacks share: the room, its light, the camera and the place of the face."""
 
     light: Light
     shot: Shot
     pose: Pose
-    room: Floats
+    room: Surroundings
+    context: float
+
+    @property
+    def face(self) -> tuple[float, float, float]:
+        width = self.shot.output[0]
+        return self.pose.x / width, self.pose.y / width, self.pose.width / width
+
+    @property
+    def focal(self) -> float:
+        return self.shot.focal * self.shot.output[0]
 
 
-def draw_setting(portrait: Portrait, domain: Domain, face: Range, rng: np.random.Generator) -> Setting:
+def draw_setting(
+    portrait: Portrait, domain: Domain, face: Range, rng: np.random.Generator, context: float = 4.0
+) -> Setting:
     """Identical draws for bona fide and attack: nothing here may tell the classes apart."""
     shot = draw_shot(domain.camera, rng)
     light = draw_light(domain.room, rng)
     # Attacks are held where the person would have stood: the height of the face must not tell the classes apart.
-    pose = settled(portrait, draw_pose(portrait, shot.sensor, face, rng), shot.sensor)
-    return Setting(light, shot, pose, room_radiance(domain.room, light, shot.sensor, rng))
+    pose = settled(portrait, draw_pose(portrait, shot.output, face, rng), shot.output)
+    return Setting(light, shot, pose, draw_surroundings(domain.room, light, shot.output, rng), context)
 
 
 def bona_fide(portrait: Portrait, setting: Setting, rng: np.random.Generator) -> Capture:
     """A live person in the room."""
-    radiance = setting.room.copy()
-    add_person(radiance, portrait, setting.pose, setting.light)
-    landmarks = cv2.transform(_landmarks(portrait)[None], similarity_to_frame(portrait, setting.pose))[0]
-    return _taken(radiance, landmarks, setting.shot, rng, "live", "")
-
-
-def settled(portrait: Portrait, pose: Pose, size: tuple[int, int]) -> Pose:
-    """Lower a person whose photo would end above the bottom of the frame: bodies do not float."""
-    scale = pose.width / portrait.face_width
-    below = (portrait.bgr.shape[0] - (portrait.box[1] + portrait.box[3]) / 2) * scale
-    lowest = 0.62 * size[1]
-    return replace(pose, y=float(np.clip(size[1] - below, pose.y, max(pose.y, lowest))))
-
-
-SHARE: Range = (0.17, 0.5)
-SIDE = 800
-
-
-def source_picture(
-    portrait: Portrait, rng: np.random.Generator, upright: bool, share: Range = SHARE, side: int = SIDE
-) -> tuple[Image, Floats, float]:
-    """The picture the attacker holds: uint8 BGR, centre of its face (2 floats) and width of its face, pixels.
-
-    share: face over picture width, log-uniform. side: long side of the picture, pixels.
-    """
-    size = (side * 3 // 4, side) if upright else (side, side * 3 // 4)
-    shot = replace(draw_shot(FIRST_CAMERA, rng), sensor=size, output=size)
-    light = draw_light(FIRST_ROOM, rng)
-    width = min(log_uniform(rng, share) * size[0], 1.15 * portrait.face_width)
-    pose = Pose(size[0] * rng.normal(0.5, 0.05), size[1] * rng.normal(0.45, 0.04), width, float(rng.normal(0, 3)))
-    pose = settled(portrait, pose, size)
-    radiance = room_radiance(FIRST_ROOM, light, size, rng)
-    add_person(radiance, portrait, pose, light)
-    frame, _ = capture(radiance, shot, rng)
-    return frame, np.array([pose.x, pose.y], np.float32), width
-
-
-@dataclass(frozen=True, slots=True)
-class Presentation:
-    """An attack ready to be shown to the camera."""
-
-    picture: Image
-    face: Floats
-    face_pixels: float
-    portrait_to_picture: np.ndarray
-    item: Sheet | Screen
-    instrument: Instrument
-    grip: tuple[float, ...]
-
-
-def draw_presentation(
-    portrait: Portrait, instrument: Instrument, rng: np.random.Generator, share: Range = SHARE, side: int = SIDE
-) -> Presentation:
-    """An instrument with the portrait on it; share and side as in `source_picture`."""
-    upright = rng.random() < (0.75 if instrument.name in ("phone", "tablet", "laser", "inkjet", "magazine") else 0.25)
-    picture, face, face_pixels = source_picture(portrait, rng, bool(upright), share, side)
-    item = draw_sheet(instrument, rng) if isinstance(instrument, Print) else draw_screen(instrument, rng)
-    scale = face_pixels / portrait.face_width
-    centre = (portrait.box[:2] + portrait.box[2:]) / 2
-    to_picture = np.array([[scale, 0, face[0] - scale * centre[0]], [0, scale, face[1] - scale * centre[1]]])
-    hand_held = instrument.name in ("phone", "tablet") or (isinstance(instrument, Print) and rng.random() < 0.7)
-    grip = tuple(rng.uniform(0, 1, 12)) if hand_held else ()
-    return Presentation(picture, face, face_pixels, to_picture, item, instrument, grip)
+    pose = replace(setting.pose, yaw=0.0, pitch=0.0)
+    landmarks = cv2.transform(portrait.landmarks[None], similarity_to_frame(portrait, pose))[0]
+    view = window(landmarks, setting)
+    small = whole(setting.shot.output)
+    metering = metered(live_radiance(portrait, setting, pose, small, None), setting.shot, setting.face)
+    radiance = live_radiance(portrait, setting, pose, view, metering)
+    distance = FACE_M * setting.focal / pose.width
+    return _taken(radiance, view, landmarks, setting, metering, rng, distance, "live", "")
 
 
 def attack(
     portrait: Portrait, shown: Presentation, setting: Setting, rng: np.random.Generator, phase: float = 0.0
 ) -> Capture:
     """A print or display held in the room."""
-    radiance, plane = attack_radiance(shown, setting, phase)
-    landmarks = cv2.transform(_landmarks(portrait)[None], shown.portrait_to_picture)[0]
-    kind = shown.instrument.kind
-    return _taken(radiance, plane.to_frame(landmarks), setting.shot, rng, kind, shown.instrument.name)
+    plane = shown.plane(setting.pose, setting.focal)
+    landmarks = plane.to_frame(shown.landmarks)
+    view = window(landmarks, setting)
+    metered_scene, _ = attack_radiance(portrait, shown, setting, whole(setting.shot.output), None)
+    metering = metered(metered_scene, setting.shot, setting.face)
+    radiance, cells = attack_radiance(portrait, shown, setting, view, metering, phase)
+    kind, name = shown.instrument.kind, shown.instrument.name
+    return _taken(radiance, view, landmarks, setting, metering, rng, plane.distance_m, kind, name, cells)
 
 
-def attack_radiance(shown: Presentation, setting: Setting, phase: float) -> tuple[Floats, Plane]:
-    item, light, shot = shown.item, setting.light, setting.shot
-    picture = shown.picture
-    plane = Plane(
-        picture=(picture.shape[1], picture.shape[0]),
-        size=shot.sensor,
-        pose=setting.pose,
-        face=(float(shown.face[0]), float(shown.face[1])),
-        face_pixels=shown.face_pixels,
-        face_mm=item.face_mm,
-        bend=item.bend if isinstance(item, Sheet) else 0.0,
-    )
-    radiance = setting.room.copy()
-    shading = light.shading(shot.sensor, plane.centre, plane.face_width, relief=0.25)
+def files(captures: Sequence[Capture]) -> list[bytes]:
+    """The JPEG file of each; frames of videos go through H.264 first, all at once."""
+    videos = [number for number, taken in enumerate(captures) if taken.qp is not None]
+    frames = [taken.frame for taken in captures]
+    coded = codec.as_video_frames([frames[n] for n in videos], [captures[n].qp or 0 for n in videos])
+    for number, frame in zip(videos, coded, strict=True):
+        frames[number] = frame
+    return [
+        encode(frame, taken.jpeg if taken.qp is None else QUALITY)
+        for frame, taken in zip(frames, captures, strict=True)
+    ]
+
+
+def live_radiance(
+    portrait: Portrait,
+    setting: Setting,
+    pose: Pose,
+    view: View,
+    metering: Metering | None,
+    layers: Layers | None = None,
+) -> Floats:
+    """metering: None while the camera meters, for which flicker does not matter. layers: of a turned head."""
+    radiance = add_person(setting.room.seen(view), view, portrait, pose, setting.light, layers)
+    return _flickering(radiance, setting, view, metering)
+
+
+def attack_radiance(
+    portrait: Portrait, shown: Presentation, setting: Setting, view: View, metering: Metering | None, phase: float = 0.0
+) -> tuple[Floats, Floats | None]:
+    """Radiance, and the factor of a lattice that is finer than pixels (see `capture`), None where it does not show.
+    phase: radians, moves a display's refresh bands from frame to frame.
+    """
+    item, light, room = shown.item, setting.light, setting.room
+    plane = shown.plane(setting.pose, setting.focal)
+    soft = defocus(setting.shot, plane.distance_m)
+    sigma = None if metering is None else spread(setting.shot, metering, soft, setting.pose.width * view.scale)
+    radiance = room.seen(view)
+    if shown.behind is not None:
+        right, down, size = shown.behind
+        width = setting.pose.width
+        back = replace(
+            setting.pose, x=setting.pose.x + right * width, y=setting.pose.y + down * width, width=size * width
+        )
+        radiance = add_person(radiance, view, portrait, back, light)
     if isinstance(item, Sheet):
-        seed = int(shown.face_pixels * 1000) % 2**31
-        content = paper.sheet_radiance(picture, item, plane, light, shot, seed)
-        rim, tone = item.border, item.paper
-        rim_colour = tone * item.tint * light.white()
+        radiance = _flickering(radiance, setting, view, metering)
+        facing = replace(light, lux=light.lux * 2.0**shown.facing)
+        content, cells = paper.sheet_radiance(
+            shown.texture, shown.corner, item, plane, view, facing, room, setting.shot, sigma
+        )
+        content = _flickering(content, setting, view, metering)
+        outline = shown.medium if shown.outline is None else shown.outline
+        mask = plane.mask(view, outline, shown.holes)
+        radiance = over(content, radiance, mask)
     else:
-        content = screen_radiance(picture, item, plane, light, shot, phase)
-        rim = item.bezel
-        rim_colour = item.bezel_tone * light.white()
-    for margin, value in ((rim, rim_colour * shading), (0.0, content)):
-        radiance += plane.mask(margin)[..., None] * (value - radiance)
-    if shown.grip:
-        _add_hand(radiance, plane, rim, shown.grip, light)
-    return radiance, plane
+        rim = np.float32(item.bezel_tone) * light.white()
+        lit = light.shading(view, (setting.pose.x, setting.pose.y), setting.pose.width, relief=0.35)
+        frame = cv2.merge([lit * tone for tone in rim])
+        radiance = over(frame, radiance, plane.mask(view, shown.outer))
+        radiance = _flickering(radiance, setting, view, metering)
+        content, cells = screen_radiance(
+            shown.texture, shown.corner, item, plane, view, light, room, setting.shot, metering, sigma or 0.0, phase
+        )
+        mask = plane.mask(view, shown.medium)
+        radiance = over(content, radiance, mask)
+    for grip in shown.grips:
+        radiance, hand = add_hand(radiance, view, plane, shown.outer, grip, light)
+        if hand is not None:
+            mask = mask * (1 - hand)
+    if cells is not None:
+        cells = scaled(cells - 1, mask) + 1
+    return radiance, cells
 
 
-def _add_hand(radiance: Floats, plane: Plane, rim: float, grip: tuple[float, ...], light: Light) -> None:
-    """Fingers over an edge of the instrument: capsules of skin in the room's light."""
-    height, width = radiance.shape[:2]
-    alpha = np.zeros((height, width), np.float32)
-    side = -rim if grip[0] < 0.5 else 1 + rim
-    outward = -1 if grip[0] < 0.5 else 1
-    thick = max(3, int(plane.pose.width / plane.face_mm * 17)) if plane.face_mm < 200 else 0
-    if not thick:
-        return
-    for finger in range(1 + int(grip[1] * 4)):
-        down = 0.15 + 0.6 * grip[2] + finger * 0.11
-        inside = 0.02 + 0.09 * grip[3 + finger]
-        ends = np.array([[[side - outward * inside, down], [side + outward * 0.3, down + 0.1 * (grip[8] - 0.3)]]])
-        ends *= np.array(plane.picture)
-        drawn = cv2.perspectiveTransform(ends.astype(np.float64), plane.homography)[0]
-        drawn = np.clip(drawn, -4000, 4000).astype(int)
-        cv2.line(alpha, drawn[0].tolist(), drawn[1].tolist(), 1.0, min(thick, 120), cv2.LINE_AA)
-    if not alpha.any():
-        return
-    alpha = cv2.GaussianBlur(alpha, (0, 0), 1.0)
-    rounded = cv2.GaussianBlur(alpha, (0, 0), max(1.0, thick / 4))
-    skin = np.array([0.18, 0.26, 0.45], np.float32) * np.float32(0.4 + 0.9 * grip[9])
-    radiance += alpha[..., None] * ((0.35 + 0.75 * rounded[..., None]) * skin * light.white() - radiance)
+def _flickering(radiance: Floats, setting: Setting, view: View, metering: Metering | None) -> Floats:
+    if metering is None or setting.light.flicker == 0:
+        return radiance
+    rows = setting.light.bands(view, setting.shot, metering)
+    return scaled(radiance, np.repeat(rows[:, None], view.size[0], axis=1))
 
 
-def _landmarks(portrait: Portrait) -> np.ndarray:
-    """Five points and four corners of the box, float64 [9, 2], photo pixels."""
-    x1, y1, x2, y2 = portrait.box
-    return np.vstack([portrait.points, [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]]).astype(np.float64)
+def box_of(landmarks: np.ndarray) -> np.ndarray:
+    """The box of landmarks [9, 2]: a turned one is taken at its edges' middles, as an upright detector box would lie."""
+    middles = (landmarks[5:] + np.roll(landmarks[5:], -1, axis=0)) / 2
+    return np.array([middles[3][0], middles[0][1], middles[1][0], middles[2][1]])
+
+
+def window(landmarks: np.ndarray, setting: Setting) -> View:
+    """The square of `context` face widths around the face as far as the frame reaches, at sensor resolution."""
+    width, height = setting.shot.output
+    x1, y1, x2, y2 = box_of(landmarks)
+    half = setting.context * max(x2 - x1, y2 - y1) / 2
+    spans = []
+    for middle, limit in (((x1 + x2) / 2, width), ((y1 + y2) / 2, height)):
+        low = int(np.clip(middle - half, 0, limit - 32)) // 2 * 2
+        spans.append((low, int(np.clip(middle + half, low + 32, limit)) // 2 * 2))
+    scale = setting.shot.sensor[0] / width
+    size = (round((spans[0][1] - spans[0][0]) * scale), round((spans[1][1] - spans[1][0]) * scale))
+    return View(spans[0][0], spans[1][0], size, scale)
 
 
 def _taken(
-    radiance: Floats, landmarks: np.ndarray, shot: Shot, rng: np.random.Generator, kind: str, instrument: str
-) -> Capture:
-    """Press the shutter. landmarks: `_landmarks` in sensor pixels."""
-    frame, jpeg = capture(radiance, shot, rng)
-    points = landmarks * (shot.output[0] / shot.sensor[0], shot.output[1] / shot.sensor[1])
-    # A turned box is taken at its edges' middles, as an upright detector box would lie.
-    middles = (points[5:] + np.roll(points[5:], -1, axis=0)) / 2
-    box = np.array([middles[3][0], middles[0][1], middles[1][0], middles[2][1]])
-    return Capture(frame, jpeg, box.astype(np.float32), points[:5].astype(np.float32), kind, instrument)
+    radiance: Floats, view: View, landmarks: np.ndarray, setting: Setting, metering: Metering,
+    rng: np.random.Generator, distance: float, kind: str, instrument: str, cells: Floats | None = None,
+) -> Capture:  # fmt: skip
+    """Press the shutter. landmarks: in frame pixels."""
+    shot = setting.shot
+    size = view.output
+    face = setting.pose.width * view.scale
+    frame = capture(radiance, shot, rng, metering, defocus(shot, distance), face, size, cells)
+    corner = np.array([view.x, view.y])
+    points = landmarks[:5] - corner
+    box = box_of(landmarks) - np.tile(corner, 2)
+    return Capture(frame, box.astype(np.float32), points.astype(np.float32), kind, instrument, shot.jpeg, shot.qp)

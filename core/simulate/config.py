@@ -1,7 +1,8 @@
-"""The simulator's one configuration: ranges by domain, all seeded, read from TOML or taken from these defaults.
+"""The simulator's one configuration: ranges by domain, all seeded, read from TOML or taken from `domains.py`.
 
 A domain is a camera, a room and the instruments shown to that camera. Ranges are (low, high); a shot draws each value
-uniformly, or log-uniformly where the docstring says so. Values marked (est.) are our estimates, not measurements.
+uniformly, or log-uniformly where the type is LogRange. Sources of the ranges are in docs/simulator.md; what is marked
+(assumed) there and here is our estimate.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def _positive(bounds: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 LogRange = Annotated[Range, AfterValidator(_positive)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Sides = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
 
 
 class Part(BaseModel):
@@ -37,121 +39,160 @@ class Part(BaseModel):
 
 
 class Camera(Part):
-    """What turns radiance into a JPEG.
+    """What turns radiance into a picture file.
 
-    sensor, output: (width, height) in pixels; an old webcam interpolates a small sensor. blur: lens Gaussian sigma, sensor
-    pixels (est.; streams below the sensor's own resolution see a lens sharper than their pixels). aperture: side of the
-    light-sensitive square, pixels; small where lines are skipped. electrons: collected per cd/m2 at the longest
-    exposure, log-uniform: pixel area x exposure x f-number x QE, e.g. 2 um, f/2.2, 1/30 s gives about 60. full_well:
-    electrons (image-sensor data sheets: 4 000-10 000 for 1.4-3 um pixels). read_noise: electrons rms. bias: exposure
-    error in stops. centre: weight of the centre in metering. awb: share of the grey-world correction applied. cast: sd of
-    the remaining log2 gain. denoise, chroma_denoise: Gaussian sigma, pixels. sharpen: unsharp amount. contrast: slope of
-    the S-curve. saturation: factor. jpeg: quality. mosaic: share of shots through a Bayer mosaic at output resolution.
+    sensor, output: (width, height), pixels; an old webcam interpolates a small sensor. focal: focal length in frame
+    widths (0.87 is a view of 60 degrees). blur: Gaussian sigma of the lens in focus, sensor pixels. skips: share of
+    cameras whose stream takes every n-th pixel of a finer sensor, n from finer; lens and aperture are those of its
+    pixels. pupil_mm: diameter of the entrance pupil; focus_m: distance that is sharp, of a fixed-focus lens; focus_error:
+    share of shots of an autofocus that miss, 1 for fixed focus. aperture: side of the light-sensitive square, pixels.
+    electrons: collected per cd/m2 at the longest exposure: pixel area x exposure x f-number x QE, e.g. 2 um, f/2.2, 1/30
+    s gives about 60. full_well, read_noise: electrons. shutter_s: longest exposure. readout_s: time between the first and
+    the last row. bias: exposure error, stops. centre: weight of the centre in metering. on_face: weight of the face that
+    it finds. awb: share of the grey-world correction applied. cast: sd of the remaining log2 gain. flare: share of the
+    scene's mean light that veils the picture. denoise: strength of luma smoothing, 0 none; chroma_denoise: Gaussian
+    sigma, pixels. sharpen: unsharp amount. contrast: slope of the S-curve. saturation: factor. mosaic: share of shots
+    through a Bayer mosaic at sensor resolution, the others are binned. codec: jpeg pictures, or frames of H.264 video.
+    jpeg: quality. qp: H.264 quantiser. motion: sd of the movement in one longest exposure, share of the face's width.
     """
 
-    sensor: tuple[int, int] = (640, 480)
-    output: tuple[int, int] = (640, 480)
-    blur: Range = (0.1, 0.8)
-    aperture: Range = (0.2, 0.95)
+    sensor: Sides = (640, 480)
+    output: Sides = (640, 480)
+    focal: Range = (0.8, 1.2)
+    blur: Range = (0.3, 0.8)
+    skips: Share = 0.5
+    finer: LogRange = (1.5, 5.0)
+    pupil_mm: Range = (0.4, 1.1)
+    focus_m: LogRange = (0.25, 1.0)
+    focus_error: Share = 1.0
+    aperture: Range = (0.6, 0.95)
     electrons: LogRange = (8.0, 80.0)
     full_well: Range = (3000.0, 9000.0)
     read_noise: Range = (2.0, 8.0)
+    shutter_s: LogRange = (0.03, 0.07)
+    readout_s: LogRange = (0.015, 0.033)
     bias: Range = (-0.7, 0.7)
     centre: Range = (0.3, 1.0)
+    on_face: Range = (0.2, 1.0)
     awb: Range = (0.4, 1.0)
     cast: float = 0.14
-    denoise: Range = (0.0, 1.4)
-    chroma_denoise: Range = (0.0, 2.0)
+    flare: Range = (0.0, 0.06)
+    denoise: Range = (0.0, 1.2)
+    chroma_denoise: Range = (0.3, 2.5)
     sharpen: Range = (0.0, 0.8)
     contrast: Range = (0.9, 1.4)
     saturation: Range = (0.7, 1.2)
+    mosaic: Share = 0.6
+    codec: Literal["jpeg", "h264"] = "jpeg"
     jpeg: tuple[int, int] = (55, 95)
-    mosaic: Share = 0.5
+    qp: tuple[int, int] = (22, 36)
+    motion: float = 0.008
 
 
 class Room(Part):
     """Light and surroundings.
 
-    lux: illuminance on the subject, log-uniform (EN 12464-1: offices 500 lx; homes in the evening 30-150 lx, est.).
-    kelvin: colour temperature. reflectance: of the walls. side: log2 ratio of light across the face. backlight: share of
-    shots with a window or lamp behind the subject, 3 to 20 times the walls. background_blur: sigma, pixels.
+    lux: illuminance on the subject. kelvin: colour temperature. reflectance: of the walls. side: log2 ratio of light across
+    the face. backlight: share of shots with a window or lamp behind the subject. flicker: relative depth of the lamps' 100
+    or 120 Hz. background_blur: sigma, shares of the frame's width.
     """
 
     lux: LogRange = (30.0, 600.0)
     kelvin: Range = (2700.0, 6500.0)
     reflectance: Range = (0.1, 0.8)
-    side: Range = (0.0, 1.6)
+    side: Range = (0.0, 1.0)
     backlight: Share = 0.2
-    background_blur: Range = (0.5, 7.0)
+    flicker: Range = (0.0, 0.1)
+    background_blur: Range = (0.0, 0.01)
 
 
-class Print(Part):
+class Medium(Part):
+    """What prints and displays share.
+
+    width_mm, height_mm: of the sheet or screen held upright. upright: share held upright. fill: share of its width that
+    the picture takes, 1 is full-screen. picture: short side of the shown picture over the width of its face. facing:
+    light that falls on it relative to that on a face in its place, stops. held: share held in a hand. tilt: sd of yaw and
+    pitch, degrees.
+    """
+
+    width_mm: LogRange
+    height_mm: LogRange
+    upright: Share = 0.5
+    full: Share = 0.6
+    fill: Range = (0.4, 0.95)
+    picture: LogRange = (1.7, 6.0)
+    facing: Range = (0.0, 0.0)
+    held: Share = 0.7
+    tilt: float = 9.0
+
+
+class Print(Medium):
     """A printed photo.
 
-    paper: reflectance of the white paper (office paper 0.8-0.9, ISO 2470). ink: darkest reflectance, D = 1.3 to 2.0.
-    gain: exponent of dot gain. gamut: share of chroma kept. screen: halftone rulings in lines per inch, 0 for stochastic
-    inkjet. dots: contrast of the halftone. grain: relative noise of paper and stochastic dots at 1 mm. gloss: specular
-    reflectance of a lamp. bend: sagitta over width. face_mm: printed width of the face. border: white border over width.
+    paper: reflectance of the white paper. ink: darkest reflectance. gain: exponent of dot gain. gamut: share of chroma
+    kept. punch: slope of the driver's tone curve. screen: halftone rulings, lines per inch, 0 for error diffusion. dots:
+    contrast of the halftone. dot_mm: dot of error diffusion. grain: relative noise of the paper at 1 mm. gloss: specular
+    reflectance. rough: blur of the mirrored room, 0 mirror, 1 matt. bend: sagitta over width. holes: share with eyes and
+    mouth cut out. outline: share cut along the head.
     """
 
     kind: Literal["print"] = "print"
+    facing: Range = (0.0, 1.6)
     name: str = "laser"
-    paper: Range = (0.72, 0.9)
-    ink: Range = (0.02, 0.06)
-    gain: Range = (0.85, 1.35)
-    gamut: Range = (0.75, 0.98)
-    screen: Range = (65.0, 141.0)
-    dots: Range = (0.25, 0.6)
-    grain: Range = (0.005, 0.02)
-    gloss: Range = (0.0, 0.02)
+    width_mm: LogRange = (148.0, 210.0)
+    height_mm: LogRange = (210.0, 297.0)
+    upright: Share = 0.8
+    paper: Range = (0.75, 0.92)
+    ink: Range = (0.01, 0.03)
+    gain: Range = (0.75, 1.2)
+    gamut: Range = (0.85, 1.2)
+    punch: Range = (1.0, 1.5)
+    screen: Range = (85.0, 150.0)
+    dots: Range = (0.4, 0.8)
+    dot_mm: Range = (0.04, 0.1)
+    grain: Range = (0.004, 0.012)
+    gloss: Range = (0.0, 0.015)
+    rough: Range = (0.5, 1.0)
     bend: Range = (0.0, 0.08)
-    face_mm: LogRange = (30.0, 150.0)
-    border: Range = (0.0, 0.08)
+    holes: Share = 0.0
+    outline: Share = 0.0
 
 
-class Display(Part):
+class Display(Medium):
     """An emissive screen.
 
-    pitch_mm: pixel pitch (phone 0.055-0.065, tablet 0.096, laptop 0.17-0.25, monitor 0.23-0.31, television 0.4-0.6: data
-    sheets). white: cd/m2 shown for white in a room of 500 lx, log-uniform; automatic or by hand, screens are dimmed in
-    dark rooms, as (lux / 500) ** 0.45 (est.). black: of white (LCD 1/1000 plus flare). gamma: display exponent
-    over the picture's own. layout: sub-pixels. gap: black matrix. kelvin: white point, night mode included. roll_off:
-    brightness lost across the panel, stops. flicker: relative depth of rolling-shutter bands. reflect: diffuse reflectance
-    of the glass. glare: specular reflectance of a lamp or window. bezel: width over picture width. video_jpeg: quality of
-    the video shown. video_side: long side of that video, pixels. face_mm: width of the face on the screen.
+    pitch_mm: pixel pitch. white: cd/m2 shown for white in a room of 500 lx; set by a light sensor or by hand, screens are
+    dimmed in dark rooms, as (lux / 500) ** follow. black: of white. gamma: display exponent over the picture's own.
+    layout: sub-pixels. gap: black matrix. kelvin: white point, night mode included. vivid: chroma gain of the panel's wide
+    gamut. roll_off: brightness lost across the panel, stops. flicker: relative depth of pulse-width dimming or backlight
+    ripple, at hertz. gloss, rough: as in Print. haze: diffuse reflectance. bezel: width over the screen's.
     """
 
     kind: Literal["display"] = "display"
     name: str = "phone"
+    width_mm: LogRange = (58.0, 71.0)
+    height_mm: LogRange = (110.0, 156.0)
+    upright: Share = 0.8
+    picture: LogRange = (1.5, 3.2)
     pitch_mm: Range = (0.055, 0.065)
-    white: LogRange = (120.0, 500.0)
-    black: LogRange = (0.001, 0.01)
+    white: LogRange = (70.0, 320.0)
+    follow: Range = (0.3, 0.7)
+    black: LogRange = (0.0005, 0.002)
     gamma: Range = (0.9, 1.2)
     layout: Literal["stripe", "pentile"] = "stripe"
     gap: Range = (0.05, 0.2)
-    kelvin: Range = (4300.0, 7500.0)
-    roll_off: Range = (0.0, 0.25)
-    flicker: Range = (0.0, 0.06)
-    reflect: Range = (0.005, 0.03)
-    glare: Range = (0.0, 0.02)
+    kelvin: Range = (4000.0, 7500.0)
+    vivid: Range = (0.9, 1.3)
+    roll_off: Range = (0.0, 0.3)
+    flicker: Range = (0.0, 0.15)
+    hertz: LogRange = (60.0, 250.0)
+    gloss: Range = (0.01, 0.045)
+    rough: Range = (0.0, 0.25)
+    haze: Range = (0.002, 0.012)
     bezel: Range = (0.02, 0.1)
-    video_jpeg: tuple[int, int] = (40, 90)
-    video_side: Range = (360.0, 900.0)
-    face_mm: LogRange = (40.0, 65.0)
 
 
 Instrument = Annotated[Print | Display, Field(discriminator="kind")]
-
-LASER = Print()
-INKJET = Print(name="inkjet", screen=(0, 0), grain=(0.01, 0.03), gamut=(0.85, 1.0), gloss=(0.0, 0.06), ink=(0.01, 0.04))
-MAGAZINE = Print(name="magazine", screen=(133, 175), dots=(0.4, 0.7), gloss=(0.01, 0.05), face_mm=(25, 110))
-PHONE = Display(layout="pentile")
-TABLET = Display(name="tablet", pitch_mm=(0.09, 0.1), white=(120, 450), face_mm=(40, 120))
-LAPTOP = Display(name="laptop", pitch_mm=(0.15, 0.25), white=(100, 350), roll_off=(0.0, 0.45), face_mm=(30, 150))
-MONITOR = Display(name="monitor", pitch_mm=(0.23, 0.31), white=(100, 350), face_mm=(35, 190), video_side=(480, 1000))
-TELEVISION = Display(
-    name="television", pitch_mm=(0.4, 0.6), white=(100, 400), face_mm=(70, 320), video_side=(480, 1000)
-)
 
 
 class Domain(Part):
@@ -164,76 +205,34 @@ class Domain(Part):
     held_out: bool = False
 
 
-DOMAINS = [
-    Domain(
-        name="office-laptop",
-        camera=Camera(electrons=(12, 80), jpeg=(70, 95)),
-        room=Room(lux=(120, 700), kelvin=(3500, 5500)),
-        instruments=[LASER, PHONE, MONITOR],
-    ),
-    Domain(
-        name="home-webcam",
-        camera=Camera(
-            sensor=(400, 300),
-            electrons=(4, 40),
-            read_noise=(3, 12),
-            blur=(0.1, 0.8),
-            jpeg=(45, 85),
-            denoise=(0, 1.3),
-            saturation=(0.5, 1.1),
-            contrast=(0.85, 1.3),
-            mosaic=0.8,
-        ),
-        room=Room(lux=(25, 250), kelvin=(2600, 4000), backlight=0.3),
-        instruments=[INKJET, PHONE, LAPTOP],
-    ),
-    Domain(
-        name="window-phone",
-        camera=Camera(
-            sensor=(540, 720),
-            output=(540, 720),
-            electrons=(20, 120),
-            sharpen=(0.2, 1.4),
-            contrast=(1.0, 1.5),
-            saturation=(0.85, 1.35),
-            denoise=(0, 1.0),
-            jpeg=(75, 96),
-        ),
-        room=Room(lux=(100, 1500), kelvin=(4500, 7500), side=(0.0, 2.2), backlight=0.35),
-        instruments=[LASER, INKJET, TABLET, LAPTOP],
-    ),
-    Domain(
-        name="kiosk",
-        camera=Camera(
-            sensor=(720, 405),
-            output=(720, 405),
-            electrons=(10, 60),
-            jpeg=(50, 85),
-            blur=(0.1, 0.8),
-            contrast=(0.9, 1.5),
-            mosaic=0.2,
-        ),
-        room=Room(lux=(60, 900), kelvin=(3000, 6500)),
-        instruments=[MAGAZINE, TELEVISION],
-        held_out=True,
-    ),
-]
+def _domains() -> list[Domain]:
+    from dtda.core.simulate.domains import DOMAINS
+
+    return list(DOMAINS)
 
 
 class SimulateConfig(Part):
     """A data set.
 
-    seed: everything follows from it. live, attack: shots per portrait and domain. face: width of the face over the width
-    of the frame. split: shares of the identities in train and dev, the rest is test. portraits: use at most so many.
+    seed: everything follows from it. live, attack: shots per portrait and domain. face: width of the face over the
+    shorter side of the frame. context: side of a picture over the width of its face box, the frame's borders permitting.
+    sources: pictures of a person that attackers have. video_qp, video_side: H.264 quantiser and long side, pixels, of
+    those shown as a video. clip: frames of a clip for each shot, 0 for stills. split: shares of the identities in train
+    and dev, the rest is test. portraits: use at most so many.
     """
 
     seed: int = 0
     live: Annotated[int, Field(ge=1)] = 2
     attack: Annotated[int, Field(ge=1)] = 2
-    face: LogRange = (0.16, 0.42)
+    face: LogRange = (0.15, 0.45)
+    context: Annotated[float, Field(ge=2.0)] = 4.0
+    sources: Annotated[int, Field(ge=1)] = 3
+    video_qp: tuple[int, int] = (20, 36)
+    video_side: LogRange = (400.0, 1000.0)
+    clip: Annotated[int, Field(ge=0)] = 0
     split: tuple[Share, Share] = (0.7, 0.15)
     portraits: Annotated[int, Field(ge=3)] | None = None
-    domains: Annotated[list[Domain], Field(min_length=1)] = DOMAINS
+    domains: Annotated[list[Domain], Field(min_length=1, default_factory=_domains)]
 
     @model_validator(mode="after")
     def _checked(self) -> SimulateConfig:

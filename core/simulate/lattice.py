@@ -66,13 +66,14 @@ def filtered(tile: Floats, periods: int, step: tuple[float, float], aperture: fl
     return np.fft.ifft2(spectrum * (gain[..., None] if tile.ndim == 3 else gain), axes=(0, 1)).real.astype(np.float32)
 
 
-def sampled(tile: Floats, to_structure: np.ndarray, size: tuple[int, int]) -> Floats:
-    """Point-sample a periodic tile at every camera pixel.
+def sampled(tile: Floats, places: tuple[Floats, Floats]) -> Floats:
+    """Point-sample a periodic tile.
 
-    to_structure: float64 [3, 3], homography from camera pixels to structure periods. size: (width, height), camera
-    pixels. Returns float32 [height, width(, channels)].
+    places: (across, down) of every pixel, float32 [h, w], in samples of the tile, altered. Returns float32 [h, w(,
+    channels)].
     """
-    to_tile = np.diag([SAMPLES, SAMPLES, 1.0]) @ to_structure
-    return cv2.warpPerspective(
-        tile, to_tile, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP
-    )
+    side = tile.shape[0]
+    for part in places:
+        part -= side * np.floor(part * np.float32(1 / side))
+    wrapped = cv2.copyMakeBorder(tile, 0, 1, 0, 1, cv2.BORDER_WRAP)
+    return np.asarray(cv2.remap(wrapped, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))

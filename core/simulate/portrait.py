@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -16,12 +17,12 @@ from dtda.core.types import Face, Floats, Image
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 LONG_SIDE = 768
-MATTE_SIDE = 224
+MATTE_SIDE = 192
 
 Detect = Callable[[Image], list[Face]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Portrait:
     """One bona fide photo.
 
@@ -39,6 +40,48 @@ class Portrait:
     @property
     def face_width(self) -> float:
         return float(self.box[2] - self.box[0])
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """Five points and four corners of the box, float64 [9, 2], photo pixels."""
+        x1, y1, x2, y2 = self.box
+        return np.vstack([self.points, [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]]).astype(np.float64)
+
+    @cached_property
+    def layers(self) -> Layers:
+        return layered(self.bgr, self.matte, self.face_width)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A person at falling sizes, each sqrt(1/2) of the one before: (colour uint8 [h, w, 3] BGR, alpha uint8 [h, w]). Below
+    the photo the body goes on for three face widths."""
+
+    levels: tuple[tuple[Image, Image], ...]
+
+    def fit(self, scale: float) -> tuple[Image, Image, float, float]:
+        """The smallest level that need not be blown up at this scale, and its size over the first one's across and down."""
+        number = min(len(self.levels) - 1, max(0, int(np.floor(-2 * np.log2(max(scale, 1e-3)) + 1e-6))))
+        colour, alpha = self.levels[number]
+        height, width = self.levels[0][1].shape
+        return colour, alpha, alpha.shape[1] / width, alpha.shape[0] / height
+
+
+def layered(bgr: Image, matte: Floats, face_width: float) -> Layers:
+    below = int(3 * face_width)
+    colour = cv2.copyMakeBorder(bgr, 0, below, 0, 0, cv2.BORDER_REPLICATE)
+    alpha = cv2.copyMakeBorder(np.rint(matte * 255).astype(np.uint8), 0, below, 0, 0, cv2.BORDER_REPLICATE)
+    levels = [(colour, alpha)]
+    while min(levels[-1][1].shape) > 24:
+        scale = 2 ** (-len(levels) / 2)
+        size = (max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale)))
+        before = levels[-2] if len(levels) > 1 else levels[-1]  # twice as large: OpenCV halves fast
+        levels.append((_shrunk(before[0], size), _shrunk(before[1], size)))
+    return Layers(tuple(levels))
+
+
+def _shrunk(picture: Image, size: tuple[int, int]) -> Image:
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +154,36 @@ def load_portrait(entry: Entry, detect: Detect) -> Portrait:
         box, points = face.box, face.points
     else:
         box, points = entry.box * scale, entry.points * scale
-    return Portrait(entry.path.stem, entry.subject, bgr, person_matte(bgr, box), box, points)
+    bgr, cut = _without_vignette(bgr)
+    matte = person_matte(bgr, box)
+    if cut is not None:
+        matte = np.where(cut, matte, 0).astype(np.float32)
+    return Portrait(entry.path.stem, entry.subject, bgr, matte, box, points)
+
+
+def _without_vignette(bgr: Image) -> tuple[Image, np.ndarray | None]:
+    """Photos cut to a circle on a plain ground, as web pages show them: the body goes on downwards in their corners.
+
+    Returns the picture and where a person can be, bool [H, W]; None where all of the photo is a photo.
+    """
+    height, width = bgr.shape[:2]
+    corners = np.array([bgr[0, 0], bgr[0, -1], bgr[-1, 0], bgr[-1, -1]], int)
+    if np.ptp(corners, axis=0).max() > 6:
+        return bgr, None
+    same = (np.abs(bgr.astype(np.int16) - corners[0]).max(2) <= 8).astype(np.uint8)
+    ground = np.zeros((height + 2, width + 2), np.uint8)
+    for seed in ((0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)):
+        cv2.floodFill(same, ground, seed, 2)
+    plain = same == 2
+    circle = np.hypot(*np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]) > 1.03
+    if not (plain[circle].mean() > 0.9 and plain[~circle].mean() < 0.2):
+        return bgr, None
+    plain = cv2.dilate(plain.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    rows = np.arange(height)[:, None]
+    last = np.where(plain, 0, rows).max(0)  # the lowest row of the photo in each column
+    below = (rows > last) & (rows > height // 2)
+    filled = np.take_along_axis(bgr, np.minimum(rows, last)[..., None], axis=0)
+    return np.where(below[..., None], filled, bgr), ~plain | below
 
 
 def portraits(entries: list[Entry], detect: Detect, skipped: list[str]) -> Iterator[Portrait]:
@@ -146,8 +218,16 @@ def person_matte(bgr: Image, box: Floats) -> Floats:
     cv2.ellipse(mask, face, (max(1, int(0.45 * fw)), max(1, int(0.5 * fh))), 0, 0, 360, cv2.GC_FGD, -1)
     neck = [[cx - 0.2 * fw, y2 - 2], [cx + 0.2 * fw, y2 - 2], [cx + 0.5 * fw, h + 2], [cx - 0.5 * fw, h + 2]]
     cv2.fillPoly(mask, [np.array(neck, np.int32)], cv2.GC_FGD)
+    # White shirts before white walls: a chest is there even where no edge shows it (shoulders are near 3 faces wide).
+    chest = [
+        [cx - 0.8 * fw, y2 + 0.55 * fh],
+        [cx + 0.8 * fw, y2 + 0.55 * fh],
+        [cx + 1.1 * fw, h + fh],
+        [cx - 1.1 * fw, h + fh],
+    ]
+    cv2.fillPoly(mask, [np.array(chest, np.int32)], cv2.GC_FGD)
     cv2.setRNGSeed(0)  # GrabCut's k-means start is random; the matte must not depend on the order of calls
-    cv2.grabCut(small, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    cv2.grabCut(small, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
     person = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     count, labels, _, _ = cv2.connectedComponentsWithStats(person)
     if count > 2:  # keep the piece with the face only

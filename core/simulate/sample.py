@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -13,27 +12,36 @@ import cv2
 import numpy as np
 
 from dtda.core.errors import DtdaError
-from dtda.core.simulate.camera import capture, metered
-from dtda.core.simulate.capture import attack_radiance, draw_presentation, draw_setting, settled
-from dtda.core.simulate.config import LAPTOP, LASER, Camera, Domain, Room
+from dtda.core.simulate import clip, codec
+from dtda.core.simulate.capture import draw_setting
+from dtda.core.simulate.config import Camera, Domain, Room, SimulateConfig
+from dtda.core.simulate.domains import LAPTOP, LASER
 from dtda.core.simulate.portrait import Portrait
-from dtda.core.simulate.scene import Pose, add_person
-from dtda.core.types import Floats, Image
+from dtda.core.simulate.presentation import draw_presentation
+from dtda.core.simulate.sources import draw_sources
+from dtda.core.types import Image
 
 CLIPS = ("live", "print", "screen")
-VERSION = 1  # raise when the clips change, so that cached ones are rendered anew
+VERSION = 2  # raise when the clips change, so that cached ones are rendered anew
 FPS = 15
 SECONDS = 2.0
-SIZE = (640, 480)
+QP = 20  # of their H.264
 
 # A plain laptop webcam in an office; the instruments are the simulator's office printer and laptop display.
 DOMAIN = Domain(
     name="sample",
-    camera=Camera(electrons=(40, 60), jpeg=(88, 92), cast=0.04, blur=(0.5, 0.8), bias=(-0.1, 0.2), mosaic=0.0),
-    room=Room(lux=(250, 400), kelvin=(4000, 5000), side=(0.2, 0.6), backlight=0.0),
+    camera=Camera(
+        electrons=(40, 60), cast=0.04, blur=(0.4, 0.5), bias=(-0.1, 0.2), mosaic=0.0, skips=0.0, denoise=(0, 0.3),
+        focus_error=0.0, flare=(0, 0.01), motion=0.0,
+    ),
+    room=Room(lux=(250, 400), kelvin=(4000, 5000), side=(0.2, 0.6), backlight=0.0, flicker=(0, 0.02)),
     instruments=[LASER, LAPTOP],
-)
-INSTRUMENTS = {"print": LASER, "screen": LAPTOP}
+)  # fmt: skip
+# Small enough in the frame that the edges of the paper or screen can be seen.
+INSTRUMENTS = {
+    "print": LASER.model_copy(update={"picture": (2.6, 2.8), "upright": 1.0, "held": 1.0}),
+    "screen": LAPTOP.model_copy(update={"picture": (2.6, 2.7), "full": 1.0}),
+}
 SEEDS = {"live": 11, "print": 12, "screen": 15}
 
 
@@ -59,66 +67,47 @@ OUTLINE = (
 )  # fmt: skip
 
 
-def frames(name: str) -> Iterator[Image]:
-    """Frames of one clip, uint8 [480, 640, 3] BGR, in order. Raises ValueError for an unknown name."""
+def raw_frames(name: str) -> Iterator[Image]:
+    """Frames of one clip before their compression, uint8 [480, 640, 3] BGR, in order. Raises ValueError for an unknown
+    name."""
     if name not in CLIPS:
         raise ValueError(f"no sample clip {name}")
     rng = np.random.default_rng(SEEDS[name])
     portrait = astronaut()
-    setting = draw_setting(portrait, DOMAIN, (0.155, 0.16), rng)
-    pose = replace(setting.pose, x=SIZE[0] * 0.5, y=SIZE[1] * 0.42, yaw=6.0, pitch=-4.0, roll=1.0)
+    setting = draw_setting(portrait, DOMAIN, (0.2, 0.21), rng)
+    setting = replace(setting, pose=replace(setting.pose, x=320.0, y=200.0, yaw=0.6, pitch=-0.4, roll=1.0))
     shown = None
-    if name != "live":  # small enough in the frame that the edges of the paper or screen can be seen
-        shown = draw_presentation(portrait, INSTRUMENTS[name], rng, share=(0.3, 0.32), side=420)
-    sway = rng.uniform(0, 2 * np.pi, 6)
-
-    def radiance(number: int) -> Floats:
-        moved = replace(setting, pose=_swayed(pose, number / FPS, sway, held=shown is not None))
-        if shown is not None:
-            return attack_radiance(shown, moved, phase=number * 1.7)[0]
-        scene = setting.room.copy()
-        add_person(scene, portrait, settled(portrait, moved.pose, SIZE), setting.light)
-        return scene
-
-    metering = metered(radiance(0), setting.shot)
-
-    def frame(number: int) -> Image:
-        noise = np.random.default_rng((SEEDS[name], number))
-        return capture(radiance(number), setting.shot, noise, metering)[0]
-
-    with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(frame, range(int(FPS * SECONDS)))
+    if name != "live":
+        sources = draw_sources([portrait], SimulateConfig(sources=2), [rng])[0]
+        shown = draw_presentation(portrait, sources[:1], INSTRUMENTS[name], setting.light, rng)
+    made = clip.draw_clip(portrait, setting, shown, rng)
+    for frame, _ in clip.frames(made, int(FPS * SECONDS), FPS):
+        yield frame
 
 
-def _swayed(pose: Pose, t: float, phases: np.ndarray, held: bool) -> Pose:
-    """A person sways at some 0.3 Hz; a hand-held instrument trembles as well and turns a little."""
-    slow = [np.sin(2 * np.pi * 0.3 * (i + 1) ** 0.5 * t + phases[i]) for i in range(3)]
-    fast = [np.sin(2 * np.pi * 4.1 * (i + 1) ** 0.3 * t + phases[3 + i]) for i in range(3)] if held else [0, 0, 0]
-    return replace(
-        pose,
-        x=pose.x + 9 * slow[0] + 0.8 * fast[0],
-        y=pose.y + 4 * slow[1] + 0.8 * fast[1],
-        width=pose.width * (1 + 0.02 * slow[2]),
-        roll=pose.roll + 1.5 * slow[1] + 0.2 * fast[2],
-        yaw=pose.yaw + (3.0 * slow[2] if held else 0.0),
-    )
+def frames(name: str) -> list[Image]:
+    """Frames of one clip as its H.264 video shows them."""
+    return codec.round_trip(list(raw_frames(name)), QP)
 
 
 def render_clip(name: str, path: Path, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Write one clip as Motion JPEG in AVI, as webcams send it; appears whole or not at all.
+    """Write one clip, through H.264, as Motion JPEG in AVI, as webcams send it; appears whole or not at all.
 
     stopped: asked before every frame whether to give up. Raises DtdaError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"MJPG"), FPS, SIZE)  # type: ignore[attr-defined]
+    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"MJPG"), FPS, DOMAIN.camera.output)  # type: ignore[attr-defined]
     try:
         if not writer.isOpened():
             raise DtdaError(f"{path}: cannot be written; name another folder.")
         writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
-        for frame in frames(name):
+        taken = []
+        for frame in raw_frames(name):
             if stopped():
                 raise DtdaError(f"{path}: its rendering was stopped; open the sample again.")
+            taken.append(frame)
+        for frame in codec.round_trip(taken, QP):
             writer.write(frame)
         writer.release()
         if not temporary.is_file() or cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) < FPS:

@@ -1,19 +1,21 @@
-"""Rooms and people in front of the camera: radiance in cd/m2, linear BGR, at the sensor's resolution."""
+"""Views, light and people in front of the camera: radiance in cd/m2, linear BGR."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from dtda.core.simulate.camera import log_uniform
+from dtda.core.simulate.camera import Metering, Shot, log_uniform
 from dtda.core.simulate.config import Range, Room
-from dtda.core.simulate.portrait import Portrait, to_linear
+from dtda.core.simulate.portrait import Layers, Portrait, to_linear
 from dtda.core.types import Floats
 
 # Wavelengths (m) standing for blue, green and red when a colour temperature is turned into BGR gains.
 _BANDS = np.array([465e-9, 545e-9, 610e-9])
+SMALLEST, LARGEST = 56.0, 220.0  # widths of faces, frame pixels
+COARSE = 8  # pixels of a view under one of the fields that change slowly
 
 
 def light_colour(kelvin: float) -> Floats:
@@ -27,42 +29,114 @@ def light_colour(kelvin: float) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """The part of the frame that is rendered. x, y: its corner, frame pixels. size: (width, height), its own pixels.
+    scale: its pixels per frame pixel."""
+
+    x: float
+    y: float
+    size: tuple[int, int]
+    scale: float = 1.0
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """float64 [3, 3] from frame pixels to its own; centres of pixels have whole numbers in both."""
+        s = self.scale
+        return np.array([[s, 0, s * (0.5 - self.x) - 0.5], [0, s, s * (0.5 - self.y) - 0.5], [0, 0, 1]])
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """(width, height) in frame pixels, even as video needs them."""
+        width, height = (2 * round(side / self.scale / 2) for side in self.size)
+        return width, height
+
+    def coarse(self) -> View:
+        size = ((self.size[0] + COARSE - 1) // COARSE, (self.size[1] + COARSE - 1) // COARSE)
+        return replace(self, size=size, scale=self.scale / COARSE)
+
+    def fine(self, field: Floats) -> Floats:
+        """A field of `coarse` at full resolution."""
+        size = (field.shape[1] * COARSE, field.shape[0] * COARSE)
+        large = cv2.resize(field, size, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(large[: self.size[1], : self.size[0]])
+
+    def places(self) -> tuple[Floats, Floats]:
+        """Frame coordinates of its columns, float32 [w], and rows, float32 [h]."""
+        columns = (np.arange(self.size[0], dtype=np.float32) + 0.5) / self.scale + self.x - 0.5
+        rows = (np.arange(self.size[1], dtype=np.float32) + 0.5) / self.scale + self.y - 0.5
+        return columns.astype(np.float32), rows.astype(np.float32)
+
+
+def whole(frame: tuple[int, int], width: int = 48) -> View:
+    """All of the frame in a small raster, as the camera meters it."""
+    return View(0, 0, (width, max(1, round(width * frame[1] / frame[0]))), width / frame[0])
+
+
+def scaled(colour: Floats, field: Floats) -> Floats:
+    """[h, w, 3] times [h, w]; OpenCV's way is several times as fast as broadcasting."""
+    return np.asarray(cv2.multiply(colour, cv2.merge([field, field, field])))
+
+
+def over(front: Floats, back: Floats, alpha: Floats) -> Floats:
+    """alpha of the front [h, w, 3] and the rest of the back."""
+    return np.asarray(cv2.blendLinear(front, back, alpha, 1 - alpha))
+
+
+@dataclass(frozen=True, slots=True)
 class Light:
     """Light of one shot. lux on the subject; colour float32 [3] BGR; side: log2 brightness ratio left to right (signed);
-    top: the same from top to bottom."""
+    top: the same from top to bottom. flicker: relative depth at hertz, from phase."""
 
     lux: float
     colour: Floats
     side: float
     top: float
+    flicker: float = 0.0
+    hertz: float = 100.0
+    phase: float = 0.0
 
     def white(self) -> Floats:
         """Radiance of a perfectly white, matt surface facing the light, cd/m2 BGR (Lambert: E / pi)."""
         return np.asarray(self.lux / np.pi * self.colour, np.float32)
 
-    def shading(self, size: tuple[int, int], centre: tuple[float, float], reach: float, relief: float = 1.0) -> Floats:
-        """Factor over the picture, float32 [H, W, 1], 1 at `centre`; the full ratio is reached over 2 * reach pixels.
+    def shading(self, view: View, centre: tuple[float, float], reach: float, relief: float = 1.0) -> Floats:
+        """Factor over the view, float32 [h, w], 1 at `centre`; the full ratio is reached over 2 * reach frame pixels.
 
         relief: 1 for a face, whose sides turn towards and away from the light; a flat sheet shows much less.
         """
-        width, height = size
-        x = np.clip((np.arange(width, dtype=np.float32) - centre[0]) / reach, -1.5, 1.5)
-        y = np.clip((np.arange(height, dtype=np.float32) - centre[1]) / reach, -1.5, 1.5)
-        stops = self.side / 2 * x[None, :, None] + self.top / 2 * y[:, None, None]
-        return np.exp2(relief * stops).astype(np.float32)
+        columns, rows = view.places()
+        across = np.exp2(relief * self.side / 2 * np.clip((columns - centre[0]) / reach, -1.5, 1.5))
+        down = np.exp2(relief * self.top / 2 * np.clip((rows - centre[1]) / reach, -1.5, 1.5))
+        return np.outer(down, across).astype(np.float32)
+
+    def bands(self, view: View, shot: Shot, metering: Metering) -> Floats:
+        return bands(view, shot, metering, self.flicker, self.hertz, self.phase)
+
+
+def bands(view: View, shot: Shot, metering: Metering, depth: float, hertz: float, phase: float) -> Floats:
+    """Brightness of the rows under a light that flickers, float32 [h]: rows are read one after the other, and each
+    averages the flicker over its exposure."""
+    left = depth * float(np.sinc(hertz * metering.open_s))
+    rows = view.places()[1] / shot.output[1]
+    return np.asarray(1 + left * np.sin(2 * np.pi * hertz * shot.readout_s * rows + phase), np.float32)
 
 
 def draw_light(room: Room, rng: np.random.Generator) -> Light:
-    side = rng.uniform(*room.side) * rng.choice([-1, 1])
     return Light(
-        log_uniform(rng, room.lux), light_colour(rng.uniform(*room.kelvin)), float(side), rng.uniform(-0.6, 0.3)
+        lux=log_uniform(rng, room.lux),
+        colour=light_colour(rng.uniform(*room.kelvin)),
+        side=float(rng.uniform(*room.side) * rng.choice([-1, 1])),
+        top=rng.uniform(-0.6, 0.3),
+        flicker=rng.uniform(*room.flicker),
+        hertz=float(rng.choice([100.0, 120.0])),
+        phase=rng.uniform(0, 2 * np.pi),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the face is. x, y: centre, pixels. width: of the face, pixels. roll, yaw, pitch: degrees; yaw and pitch only
-    turn planar instruments."""
+    """Where the face is. x, y: centre, frame pixels. width: of the face, frame pixels. roll, yaw, pitch: degrees. nod,
+    turn: degrees by which a living head is turned out of the photo's own pose, up and to the side."""
 
     x: float
     y: float
@@ -70,20 +144,23 @@ class Pose:
     roll: float = 0.0
     yaw: float = 0.0
     pitch: float = 0.0
+    turn: float = 0.0
+    nod: float = 0.0
 
 
 def draw_pose(portrait: Portrait, size: tuple[int, int], face: Range, rng: np.random.Generator) -> Pose:
-    """The same draw for bona fide and attack. Faces are not blown up beyond 1.15 of the photo's own resolution."""
+    """The same draw for bona fide and attack. Faces are not blown up beyond 1.1 of the photo's own resolution, and are at
+    most LARGEST pixels wide, since larger ones would show what the portraits do not have."""
     width, height = size
-    share = log_uniform(rng, face)
-    face_width = min(share * width, share * height * 1.2, 1.15 * portrait.face_width)
+    drawn = max(SMALLEST, log_uniform(rng, face) * min(width, height))
+    face_width = min(drawn, 1.1 * portrait.face_width, LARGEST)
     return Pose(
         x=width * rng.normal(0.5, 0.09),
         y=height * rng.normal(0.46, 0.06),
         width=face_width,
         roll=float(rng.normal(0, 5)),
-        yaw=float(np.clip(rng.normal(0, 12), -30, 30)),
-        pitch=float(np.clip(rng.normal(0, 9), -25, 25)),
+        yaw=float(np.clip(rng.normal(0, 1), -2.7, 2.7)),
+        pitch=float(np.clip(rng.normal(0, 1), -2.7, 2.7)),
     )
 
 
@@ -95,62 +172,24 @@ def similarity_to_frame(portrait: Portrait, pose: Pose) -> np.ndarray:
     return matrix
 
 
-def room_radiance(room: Room, light: Light, size: tuple[int, int], rng: np.random.Generator) -> Floats:
-    """A made-up room: walls with a gradient, furniture and frames as boxes, texture, perhaps a window or lamp."""
-    width, height = size[0] // 2, size[1] // 2  # it is out of focus: half resolution will do
-    base = rng.uniform(*room.reflectance)
-    wall = np.empty((height, width, 3), np.float32)
-    wall[:] = base * np.exp2(rng.normal(0, 0.25, 3)).astype(np.float32)
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
-    wall *= np.exp2(rng.normal(0, 0.6) * x + rng.normal(0, 0.4) * y)
-    for _ in range(rng.integers(0, 12)):
-        w, h = int(width * rng.uniform(0.03, 0.6)), int(height * rng.uniform(0.03, 0.7))
-        x0, y0 = int(rng.uniform(-0.2, 1) * width), int(rng.uniform(-0.2, 1) * height)
-        tone = float(rng.uniform(0.03, 0.85))
-        colour = tuple(float(value) for value in tone * np.exp2(rng.normal(0, 0.4, 3)))
-        thick = -1 if rng.random() < 0.7 else int(rng.integers(1, 8))
-        if rng.random() < 0.75:
-            angle = rng.normal(0, 4)
-            corners = cv2.boxPoints(((x0 + w / 2, y0 + h / 2), (max(w, 2), max(h, 2)), angle)).astype(np.int32)
-            if thick < 0:
-                cv2.fillPoly(wall, [corners], colour, cv2.LINE_AA)
-            else:
-                cv2.polylines(wall, [corners], True, colour, thick, cv2.LINE_AA)
-        else:
-            cv2.ellipse(wall, (x0, y0), (max(w // 2, 2), max(h // 2, 2)), rng.uniform(0, 180), 0, 360, colour, thick)
-    coarse = int(rng.integers(3, 40))
-    texture = rng.normal(0, 1, (height // coarse + 2, width // coarse + 2, 1)).astype(np.float32)
-    texture = cv2.resize(texture, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
-    wall *= np.exp2(abs(rng.normal(0, 0.12)) * texture)
-    if rng.random() < room.backlight:
-        glow = np.zeros((height, width), np.float32)
-        w, h = int(width * rng.uniform(0.1, 0.45)), int(height * rng.uniform(0.15, 0.6))
-        x0, y0 = int(rng.uniform(-0.1, 0.9) * width), int(rng.uniform(-0.2, 0.5) * height)
-        cv2.rectangle(glow, (x0, y0), (x0 + w, y0 + h), log_uniform(rng, (2.0, 12.0)), -1)
-        wall += glow[..., None] * light_colour(rng.uniform(4500, 7500))
-    wall = cv2.GaussianBlur(wall, (0, 0), max(0.3, rng.uniform(*room.background_blur) / 2))
-    wall = cv2.resize(wall, size, interpolation=cv2.INTER_LINEAR)
-    distance = rng.uniform(0.35, 1.1)  # the wall is farther from the light than the subject, or lit by its own
-    return np.asarray(np.clip(wall, 0.005, 12) * (light.white() * distance), np.float32)
+def add_person(
+    radiance: Floats, view: View, portrait: Portrait, pose: Pose, light: Light, layers: Layers | None = None
+) -> Floats:
+    """The lit person in front of the radiance of a view. The photo's own shading stays; the room's light is added.
+
+    layers: of a turned head, instead of the portrait's.
+    """
+    matrix = view.matrix @ np.vstack([similarity_to_frame(portrait, pose), [0, 0, 1]])
+    level = (layers or portrait.layers).fit(float(np.hypot(matrix[0, 0], matrix[1, 0])))
+    colour, alpha, across, down = level
+    to_photo = np.array([[1 / across, 0, 0.5 / across - 0.5], [0, 1 / down, 0.5 / down - 0.5], [0, 0, 1]])
+    seen = (matrix @ to_photo)[:2]
+    shown = cv2.warpAffine(colour, seen, view.size, flags=cv2.INTER_LINEAR)
+    mask = cv2.warpAffine(alpha, seen, view.size, flags=cv2.INTER_LINEAR)
+    white = light.white()
+    person = cv2.merge([cv2.LUT(plane, to_linear(_CODES) * white[c]) for c, plane in enumerate(cv2.split(shown))])
+    person = scaled(person, light.shading(view, (pose.x, pose.y), pose.width))
+    return over(person, radiance, mask.astype(np.float32) * np.float32(1 / 255))
 
 
-def add_person(radiance: Floats, portrait: Portrait, pose: Pose, light: Light) -> None:
-    """Put the lit person in front of the room, in place. The photo's own shading stays; the room's light is added."""
-    height, width = radiance.shape[:2]
-    scale = pose.width / portrait.face_width
-    photo, matte, matrix = portrait.bgr, portrait.matte, similarity_to_frame(portrait, pose)
-    if scale < 0.7:  # low-pass before shrinking, as optics would
-        photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        matte = cv2.resize(matte, (photo.shape[1], photo.shape[0]), interpolation=cv2.INTER_AREA)
-        matrix = matrix @ np.diag([portrait.bgr.shape[1] / photo.shape[1], portrait.bgr.shape[0] / photo.shape[0], 1.0])
-    person = cv2.warpAffine(
-        to_linear(photo), matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    # A body goes on below the photo, so its last row is carried down; above and beside there is room only.
-    padded = cv2.copyMakeBorder(matte, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    padded[-1] = padded[-2]
-    shifted = matrix @ np.array([[1, 0, -1], [0, 1, -1], [0, 0, 1.0]])
-    alpha = cv2.warpAffine(padded, shifted, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    shaded = person * light.shading((width, height), (pose.x, pose.y), pose.width) * light.white()
-    radiance += alpha[..., None] * (shaded - radiance)
+_CODES = np.arange(256, dtype=np.uint8)
