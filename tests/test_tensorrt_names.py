@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_tensorrt import fake_tensorrt
+from fakes import Gpu
 
 ROOT = Path(__file__).parent.parent
 LIST = Path(__file__).parent / "data" / "tensorrt_names.txt"
@@ -197,7 +199,9 @@ def test_a_removed_or_misspelt_name_is_seen(code: str, problem: str) -> None:
     assert problem in [name for name, _ in used(ast.parse(code)) if name not in EVERYWHERE | RTX_ONLY]
 
 
-@pytest.mark.parametrize("code", ["thing = trt.Runtime(logger)", "ctx.execute_async_v3(1)", "b = runtime.deserialize_cuda_engine(x)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "code", ["thing = trt.Runtime(logger)", "ctx.execute_async_v3(1)", "b = runtime.deserialize_cuda_engine(x)"]
+)
 def test_a_hidden_object_is_seen(code: str) -> None:
     assert list(hidden(ast.parse(code)))
 
@@ -216,3 +220,16 @@ def test_the_list_tells_the_versions_apart() -> None:
     assert RECORDED["IExecutionContext.execute_async_v3"] == {"A", "B", "R"}
     assert "IExecutionContext.execute_async_v2" not in RECORDED
     assert len(EVERYWHERE) > 1500
+
+
+@pytest.mark.parametrize("rtx", [False, True])
+def test_the_fake_has_nothing_that_the_real_ones_lack(rtx: bool) -> None:
+    """Else host code could pass on the fake alone."""
+    trt = fake_tensorrt(Gpu(), rtx)
+    kinds = {name: thing for name, thing in vars(trt).items() if isinstance(thing, type)}
+    assert {"Runtime", "ICudaEngine", "IExecutionContext", "ILogger"} <= set(kinds)
+    allowed = {name for name, versions in RECORDED.items() if versions >= ({"R"} if rtx else {"A", "B"})}
+    for name, kind in kinds.items():
+        members = {member for member in dir(kind) if not member.startswith("_") and not hasattr(int, member)}
+        assert name in allowed
+        assert not {f"{name}.{member}" for member in members} - allowed
