@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dtda.core.errors import DtdaError
-from dtda.core.preprocess import CropRule
+from dtda.core.sidecar import read_sidecar
 from dtda.core.types import Image
 from dtda.engines import device, ort, parity
 from dtda.engines.detect import CenterFaceDetector, open_detector
@@ -26,8 +26,7 @@ Build = Callable[[str, str], Path]
 @pytest.fixture(scope="module")
 def chips() -> Image:
     """Real crops of the sample clips, varied."""
-    info = ort.open_engine(default_student()).info
-    return parity.varied(parity.chips(CropRule(info.size, info.margin)))
+    return parity.varied(parity.chips(read_sidecar(default_student()).rule))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
