@@ -81,8 +81,9 @@ class _Part:
         """P(live), float32 [N]. chips: uint8 [N, S, S, 3] RGB, N >= 0."""
         if not len(chips):
             return np.empty(0, np.float32)
-        values = (chips[..., ::-1] if self.network.order == "bgr" else chips).astype(np.float32)
-        values = (values - np.asarray(self.network.mean, np.float32)) / np.asarray(self.network.std, np.float32)
+        colours = (chips[..., ::-1] if self.network.order == "bgr" else chips).astype(np.float32)
+        mean, std = (np.asarray(value, np.float32) for value in (self.network.mean, self.network.std))
+        values: Floats = (colours - mean) / std
         planes = values if self._channels_last else values.transpose(0, 3, 1, 2)
         fed = np.ascontiguousarray(planes, dtype=_KINDS[self._input.type])
         one_by_one = isinstance(self._input.shape[0], int)

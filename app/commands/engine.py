@@ -210,7 +210,9 @@ def convert(args: argparse.Namespace) -> int:
     if out.suffix != ".onnx":
         raise DtdaError(f"{out}: the name of a student ends in .onnx.")
     if path.suffix.lower() == ".json":
-        raise DtdaError(f"{path}: networks from elsewhere are run as they are; name a student that `dtda export` wrote.")
+        raise DtdaError(
+            f"{path}: networks from elsewhere are run as they are; name a student that `dtda export` wrote."
+        )
     check_writable(out, "--out")
     ort.open_engine(path, "cpu").close()  # refuses what is no student
     sidecar = read_sidecar(path)
