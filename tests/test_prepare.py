@@ -253,13 +253,13 @@ def test_the_largest_face_is_taken_or_the_annotated_one(tmp_path):
     small, large = face_at((10, 10, 40, 40), TEMPLATE * 0.3 + 10), face_at((60, 10, 140, 90), TEMPLATE * 0.7 + (60, 10))
     picture = np.full((120, 200, 3), 90, np.uint8)
     clip = one_clip(picture, tmp_path / "a.png")
-    assert module._face([small, large], clip, 0, picture) is large
+    assert module.main_face([small, large], clip, 0, picture) is large
     annotated = one_clip(
         picture, tmp_path / "b.png", locate=lambda path, index, shape: np.array([8, 8, 38, 44], np.float32)
     )
-    assert module._face([small, large], annotated, 0, picture) is small
+    assert module.main_face([small, large], annotated, 0, picture) is small
     lying = face_at((0, 0, 200, 120), (TEMPLATE @ np.array([[0, 1], [-1, 0]])) + 112)
-    assert module._face([small, lying], clip, 0, picture) is small
+    assert module.main_face([small, lying], clip, 0, picture) is small
 
 
 @pytest.mark.parametrize("turned", [0, 90, 180, 270])

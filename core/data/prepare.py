@@ -201,17 +201,17 @@ def _upright(frames: Sequence[tuple[int, Image]], clip: Clip, detect: Detect) ->
 
     Clips are taken as stored unless most frames show no upright face; then the turn with the highest scores wins.
     """
-    asis = [_face(detect(bgr), clip, index, bgr) for index, bgr in frames]
+    asis = [main_face(detect(bgr), clip, index, bgr) for index, bgr in frames]
     if 2 * sum(face is not None for face in asis) >= len(frames):
         return 0, asis
     found = {0: asis}
     for turned in (90, 180, 270):
-        found[turned] = [_face(detect(_turn(bgr, turned)), None, index, bgr) for index, bgr in frames]
+        found[turned] = [main_face(detect(_turn(bgr, turned)), None, index, bgr) for index, bgr in frames]
     best = max(found, key=lambda turned: sum(face.score for face in found[turned] if face))
     return best, found[best]
 
 
-def _face(faces: Sequence[Face], clip: Clip | None, index: int, bgr: Image) -> Face | None:
+def main_face(faces: Sequence[Face], clip: Clip | None, index: int, bgr: Image) -> Face | None:
     """The largest face that stands upright, or the one the data set has annotated."""
     standing = [face for face in faces if _stands(face.points)]
     if not standing:

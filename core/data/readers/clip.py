@@ -28,7 +28,7 @@ class Clip:
     video: its name in the set, a relative path without `..`, which its pictures are named after. part_of: the clip it is a
     frame of, where the set has single frames. tags: what protocols may select by. locate: box of the annotated face
     of a frame, (path, frame index, (height, width)) -> float32 [4] xyxy frame pixels or None; it decides where a frame
-    holds several faces.
+    holds several faces. points: float32 [5, 2] pixels of the face in a picture, where a manifest has them.
     """
 
     path: Path
@@ -41,6 +41,7 @@ class Clip:
     tags: Mapping[str, str] = field(default_factory=dict)
     locate: Locate | None = None
     part_of: str = ""
+    points: Floats | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

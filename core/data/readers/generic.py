@@ -2,7 +2,7 @@
 
 CSV: `path,label,domain,subject,split` with optional `attack_type`, `video` and tags, paths relative to it. Folders:
 `[train|dev|test/](live|spoof)/...`; below live a sub-folder is a person, below spoof the first one is an attack type and
-the second a person. Without split folders all is test.
+the second a person. Without a folder spoof, all folders beside live are attack types. Without split folders all is test.
 """
 
 from __future__ import annotations
@@ -39,6 +39,15 @@ def read(root: Path, domain: str) -> Reading:
     return Reading(tuple(clips))
 
 
+def labelled(root: Path) -> bool:
+    """Whether `read` finds labels there."""
+    if not root.is_dir() or (root / "manifest.csv").is_file():
+        return True
+    return any(
+        path.is_dir() and path.name.lower() in LIVE + SPOOF for _, part in _parts(root) for path in part.iterdir()
+    )
+
+
 def _listed(table: Path) -> Iterator[Clip]:
     for record in read_manifest(table):
         yield Clip(
@@ -51,6 +60,7 @@ def _listed(table: Path) -> Iterator[Clip]:
             video=_name(record.path, table.parent),
             tags=record.tags,
             part_of="" if record.video == str(record.path) else record.video,
+            points=record.points,
         )
 
 
@@ -70,13 +80,17 @@ def _parts(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _found(root: Path, folder: Path, split: str, domain: str) -> Iterator[Clip]:
-    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
-        word = part.name.lower()
-        if word not in LIVE + SPOOF:
+    parts = {path: path.name.lower() for path in sorted(folder.iterdir()) if path.is_dir()}
+    words = set(parts.values())
+    bare = bool(words & set(LIVE)) and not words & set(SPOOF)  # attack types lie beside live
+    for part, word in parts.items():
+        if word not in LIVE + SPOOF and (not bare or part.name.startswith((".", "__"))):
             continue
         label = Label.LIVE if word in LIVE else Label.SPOOF
         for path in files(part, SUFFIXES):
             inner = [spelt(name) for name in path.relative_to(part).parts[:-1]]
+            if word not in LIVE + SPOOF:
+                inner = [spelt(part.name), *inner]
             kind = "" if label is Label.LIVE else inner[0] if inner else "attack"
             people = inner if label is Label.LIVE else inner[1:]
             subject = people[0] if people else below(path, root)
