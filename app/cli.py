@@ -23,6 +23,7 @@ COMMANDS = {
     "ablate": "compare ERM, DAT, DAA and DTDA over a protocol and several seeds",
     "bench-train": "pictures per second of every term of the training method, and of the loader",
     "evaluate": "evaluate a checkpoint on a protocol",
+    "benchmark-model": "compare students of any make on the same pictures and clips",
     "export": "turn a checkpoint into an ONNX student with its sidecar",
     "engine": "build, list, check and compare TensorRT engines; convert students to FP16 and INT8",
     "bench": "median milliseconds of every stage of the live pipeline",

@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--engine", metavar="FILE", default="auto", help="the student to run (default: the one shipped)"
+        "--engine",
+        metavar="FILE",
+        default="auto",
+        help="the student to run: an ONNX student, a TensorRT engine, or the description of another network, see "
+        "docs/third-party.md (default: the one shipped)",
     )
+    add_runtime_options(parser)
+
+
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
+    """What students and detector run on."""
     parser.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the student")
     parser.add_argument("--detector", default="auto", help="auto, centerface or insightface:PACK")
     parser.add_argument(

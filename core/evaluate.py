@@ -159,7 +159,7 @@ def _thresholds(dev: ScoreTable, about: About, level: str) -> tuple[dict[str, Th
         raise DtdaError(
             "there are no dev scores, so no threshold is fixed before the test; add rows of source data with part dev."
         )
-    return about.thresholds, ["Thresholds are the checkpoint's: no dev data was scored here."]
+    return about.thresholds, ["Thresholds are the student's own: no dev data was scored here."]
 
 
 def groups(test: ScoreTable) -> Iterator[tuple[str, str, Labels]]:

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from dtda.core.evaluate import RATES, Figure, Report, Row
 
 POINTS = ("hter", "bpcer", "apcer", "apcer_max", "acer")
+COLUMNS = ("group", "row", "live", "attack", "threshold", "figure", "value", "low", "high")
 
 
 def markdown(report: Report) -> str:
@@ -35,29 +36,47 @@ def to_csv(report: Report) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["group", "row", "live", "attack", "threshold", "figure", "value", "low", "high"])
+    writer.writerow(COLUMNS)
+    writer.writerows(csv_lines(report))
+    return text.getvalue()
+
+
+def csv_lines(report: Report) -> Iterator[list[str | int]]:
+    """The rows of `to_csv`."""
     for row in report.rows:
         for point, figures in {"none": row.figures, **row.at}.items():
             for name, figure in figures.items():
-                numbers = ["" if math.isnan(x) else f"{x:.6f}" for x in (figure.value, figure.low, figure.high)]
-                writer.writerow([row.group, row.name, row.live, row.attack, point, name, *numbers])
-    return text.getvalue()
+                numbers = [number(x) for x in (figure.value, figure.low, figure.high)]
+                yield [row.group, row.name, row.live, row.attack, point, name, *numbers]
+
+
+def number(value: float) -> str:
+    """For a CSV: empty for NaN."""
+    return "" if math.isnan(value) else f"{value:.6f}"
 
 
 def to_json(report: Report) -> str:
     """The whole report; NaN becomes null."""
-    values = asdict(report) | {
-        "about": report.about.model_dump(exclude={"history", "thresholds", "notes"}),
-        "thresholds": {name: threshold.model_dump() for name, threshold in report.thresholds.items()},
-    }
-    return json.dumps(_plain(values), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(values(report), indent=2, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def values(report: Report) -> dict[str, Any]:
+    """What `to_json` writes."""
+    return plain(
+        asdict(report)
+        | {
+            "about": report.about.model_dump(exclude={"history", "thresholds", "notes"}),
+            "thresholds": {name: threshold.model_dump() for name, threshold in report.thresholds.items()},
+        }
+    )
+
+
+def plain(value: Any) -> Any:
+    """Ready for JSON: NaN becomes null."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -77,20 +96,20 @@ def _side_by_side(report: Report) -> str:
     lines = [
         ("threshold", f"{report.target_threshold:.4f}, equal errors on the test data",
          f"{default.value:.4f}, {default.rule} on dev"),
-        ("HTER", _cell(row.figures["eer"]), _cell(row.at["default"]["hter"])),
-        ("AUC", _cell(row.figures["auc"]), _cell(row.figures["auc"])),
+        ("HTER", cell(row.figures["eer"]), cell(row.at["default"]["hter"])),
+        ("AUC", cell(row.figures["auc"]), cell(row.figures["auc"])),
     ]  # fmt: skip
     if epochs:
         test, dev, mean, sd = epochs.on_test, epochs.on_dev, epochs.mean, epochs.sd
         spread = f"AUC {_pm(mean.auc, sd.auc)}"
         lines += [
             ("best epoch, per video", f"{test.number} of {epochs.count}, picked on the test data: "
-             f"HTER {_percent(test.eer)}, AUC {_percent(test.auc)}",
-             f"{dev.number} of {epochs.count}, picked on dev: HTER {_percent(dev.hter)}, AUC {_percent(dev.auc)}"),
+             f"HTER {percent(test.eer)}, AUC {percent(test.auc)}",
+             f"{dev.number} of {epochs.count}, picked on dev: HTER {percent(dev.hter)}, AUC {percent(dev.auc)}"),
             (f"last {epochs.last} epochs, mean ± sd, per video", f"HTER {_pm(mean.eer, sd.eer)}, {spread}",
              f"HTER {_pm(mean.hter, sd.hter)}, {spread}"),
         ]  # fmt: skip
-    return _table(("", "field convention (optimistic)", "honest"), lines)
+    return grid(("", "field convention (optimistic)", "honest"), lines)
 
 
 def _rows(report: Report) -> str:
@@ -99,50 +118,53 @@ def _rows(report: Report) -> str:
     header = (f"{report.level}s", "live", "attack", "AUC", "EER", "HTER", "BPCER", "APCER", "APCER max", "ACER")
     lines = []
     for row in report.rows:
-        cells = [_cell(row.figures["auc"]), _cell(row.figures["eer"])]
-        cells += [_cell(row.at["default"][key]) for key in POINTS]
+        cells = [cell(row.figures["auc"]), cell(row.figures["eer"])]
+        cells += [cell(row.at["default"][key]) for key in POINTS]
         if "type" in row.group:  # of one type, the largest is the only one
             cells[5] = ""
         lines.append((row.name + suffixes.get(row.group, ""), str(row.live), str(row.attack), *cells))
     text = "AUC and EER need no threshold; the rest is at the honest one. A row of attacks holds all live ones beside them."
-    return f"{text}\n\n{_table(header, lines)}"
+    return f"{text}\n\n{grid(header, lines)}"
 
 
 def _working_points(report: Report) -> str:
     """What the other thresholds fixed beforehand give on all test data, TPR at FPR, and non-responses."""
     row = report.rows[0]
     points = [
-        (f"{threshold.rule} ({threshold.value:.4f})", *(_cell(row.at[name][key]) for key in POINTS))
+        (f"{threshold.rule} ({threshold.value:.4f})", *(cell(row.at[name][key]) for key in POINTS))
         for name, threshold in report.thresholds.items()
     ]
-    table = _table(("threshold, from dev", "HTER", "BPCER", "APCER", "APCER max", "ACER"), points)
+    table = grid(("threshold, from dev", "HTER", "BPCER", "APCER", "APCER max", "ACER"), points)
     rates = ", ".join(f"at FPR {100 * rate:g} %: {_tpr(row, key, rate)}" for key, rate in RATES.items())
-    lost = f"APNRR {_percent(row.figures['apnrr'].value)}, BPNRR {_percent(row.figures['bpnrr'].value)}"
+    lost = f"APNRR {percent(row.figures['apnrr'].value)}, BPNRR {percent(row.figures['bpnrr'].value)}"
     return f"{table}\n\nTPR {rates}. Without a usable face: {lost}."
 
 
 def _tpr(row: Row, key: str, rate: float) -> str:
     figure = row.figures[key]
-    return f"not resolvable with {row.attack} attacks" if math.isnan(figure.value) else _cell(figure)
+    return f"not resolvable with {row.attack} attacks" if math.isnan(figure.value) else cell(figure)
 
 
-def _cell(figure: Figure) -> str:
+def cell(figure: Figure) -> str:
+    """Per cent with the interval, if there is one."""
     if math.isnan(figure.value):
         return "–"
     if math.isnan(figure.low):
-        return _percent(figure.value)
-    return f"{_percent(figure.value)} ({_percent(figure.low)}–{_percent(figure.high)})"
+        return percent(figure.value)
+    return f"{percent(figure.value)} ({percent(figure.low)}–{percent(figure.high)})"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """One decimal, a dash for NaN."""
     return "–" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def _pm(mean: float, sd: float) -> str:
-    return f"{_percent(mean)} ± {_percent(sd)}"
+    return f"{percent(mean)} ± {percent(sd)}"
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its columns aligned."""
     widths = [max(3, *(len(line[column]) for line in (header, *lines))) for column in range(len(header))]
     rule = ["-" * width for width in widths]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in (header, rule, *lines)]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from dtda.core.errors import DtdaError
 from dtda.engines.base import Engine
+
+if TYPE_CHECKING:
+    from dtda.core.sidecar import Threshold
 
 DEFAULT_STUDENT = "student-mobile.onnx"
 # Each module has open_engine(path, provider) -> Engine.
@@ -34,6 +37,24 @@ def open_engine(path: Path | str, provider: str = "auto") -> Engine:
             f"{', '.join(_BACKENDS)} are, so name the ONNX student it was made from."
         )
     return cast(Engine, importlib.import_module(backend).open_engine(model, provider))
+
+
+def working_points(path: Path) -> dict[str, Threshold]:
+    """The thresholds that come with what `open_engine` has opened, `default` first. Raises DtdaError."""
+    from dtda.core.sidecar import Threshold, read_sidecar
+
+    if path.suffix.lower() == ".json":
+        from dtda.core.foreign import read_foreign
+
+        foreign = read_foreign(path)
+        return {"default": Threshold(value=foreign.threshold, rule=foreign.threshold_rule, split="see its source")}
+    if path.suffix.lower() == ".engine":
+        from dtda.engines.plan import read_header
+
+        header = read_header(path)
+        return dict(header.sidecar.thresholds) if header.sidecar else {}
+    found = read_sidecar(path).thresholds
+    return {"default": found["default"], **found}
 
 
 def default_student() -> Path:

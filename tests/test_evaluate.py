@@ -197,7 +197,7 @@ def test_without_dev_scores_the_checkpoint_s_thresholds_hold():
     report = evaluate(_table([], TEST, About(thresholds={"default": given})), draws=20)
     assert report.thresholds == {"default": given}
     assert report.rows[0].at["default"]["apcer"].value == 1 / 6
-    assert any("checkpoint's" in note for note in report.notes)
+    assert any("student's own" in note for note in report.notes)
 
 
 def test_inverted_labels_are_said():
