@@ -39,4 +39,4 @@ room = {}
 instruments = [{ kind = "print", name = "laser" }]
 """)
     assert main(["simulate", "--sheet", str(tmp_path / "x.png"), "--config", str(tmp_path / "c.toml")]) == 0
-    assert cv2.imread(str(tmp_path / "x.png")).shape == (SIDE + BAR, 8 * SIDE, 3)
+    assert cv2.imread(str(tmp_path / "x.png")).shape == (SIDE + BAR, 6 * SIDE, 3)

@@ -113,6 +113,7 @@ def _sheet(args: argparse.Namespace, config: SimulateConfig) -> int:
         count = min(config.portraits or len(config.domains), len(entries))
         picked = np.linspace(0, len(entries) - 1, count).astype(int)
         people = [load_portrait(entries[index], detector()) for index in picked]
-    write_atomic(args.sheet, cv2.imencode(args.sheet.suffix, draw_sheet_of(people, config))[1].tobytes())
+    sheet = draw_sheet_of(people, config)
+    write_atomic(args.sheet, cv2.imencode(args.sheet.suffix, sheet, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes())
     print(args.sheet)
     return 0

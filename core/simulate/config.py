@@ -60,8 +60,8 @@ class Camera(Part):
     output: Sides = (640, 480)
     focal: Range = (0.8, 1.2)
     blur: Range = (0.3, 0.8)
-    skips: Share = 0.5
-    finer: LogRange = (1.5, 5.0)
+    skips: Share = 0.6
+    finer: LogRange = (2.0, 6.0)
     pupil_mm: Range = (0.4, 1.1)
     focus_m: LogRange = (0.25, 1.0)
     focus_error: Share = 1.0

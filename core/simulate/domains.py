@@ -58,7 +58,8 @@ DOMAINS = [
     Domain(  # an interpolating webcam on an evening at home
         name="home-webcam",
         camera=Camera(
-            sensor=(480, 360), electrons=(4, 40), read_noise=(3, 12), skips=0.3, denoise=(0, 1.6), mosaic=0.8,
+            sensor=(480, 360), electrons=(6, 40), read_noise=(3, 9), skips=0.3, denoise=(0.2, 1.8),
+            chroma_denoise=(0.8, 3.0), mosaic=0.8,
             jpeg=(45, 85), awb=(0.6, 1.0), saturation=(0.5, 1.1), contrast=(0.85, 1.3), motion=0.012,
         ),
         room=Room(lux=(25, 250), kelvin=(2600, 4000), backlight=0.3),
@@ -96,7 +97,7 @@ DOMAINS = [
     Domain(
         name="laptop-hd",
         camera=Camera(
-            sensor=(1280, 720), output=(1280, 720), electrons=(6, 50), skips=0.4, denoise=(0.3, 1.8),
+            sensor=(1280, 720), output=(1280, 720), electrons=(6, 50), skips=0.5, denoise=(0.3, 1.8),
             codec="h264", qp=(24, 36), saturation=(0.6, 1.2),
         ),
         room=Room(lux=(40, 500), kelvin=(2700, 6500), backlight=0.25),

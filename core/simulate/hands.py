@@ -58,7 +58,7 @@ def add_hand(
     lines: list[tuple[Sequence[Sequence[float]], float]] = []  # the palm is four fingers broad
     out = breadth if grip.right else -breadth
     for number, (inside, lean) in enumerate(grip.fingers):
-        along = (number - len(grip.fingers) / 2) * 1.05 * breadth
+        along = (number - (len(grip.fingers) - 1) / 2) * 1.05 * breadth
         if grip.below:
             x = edge[0] + grip.at * (edge[2] - edge[0]) + along
             ends = [[x, edge[3] - inside * breadth], [x + lean * breadth, edge[3] + 3 * breadth]]

@@ -158,7 +158,22 @@ def load_portrait(entry: Entry, detect: Detect) -> Portrait:
     matte = person_matte(bgr, box)
     if cut is not None:
         matte = np.where(cut, matte, 0).astype(np.float32)
-    return Portrait(entry.path.stem, entry.subject, bgr, matte, box, points)
+    return Portrait(entry.path.stem, entry.subject, bgr, _with_shoulders(matte, float(box[2] - box[0])), box, points)
+
+
+def _with_shoulders(matte: Floats, face_width: float) -> Floats:
+    """A body that the photo's side cuts off gets a round shoulder there: arms go straight down, but not shoulders up."""
+    radius = int(min(0.4 * face_width, matte.shape[1] / 4))
+    rounded = matte.copy()
+    for side in (rounded, rounded[:, ::-1]):
+        there = side[:, radius] > 0.5
+        if radius < 4 or side[:, 0].max() < 0.5 or not there.any():
+            continue
+        inwards = (radius - np.arange(radius)) / radius
+        top = there.argmax() + radius * (1 - np.sqrt(np.maximum(0, 1 - inwards**2)))
+        below = np.clip(np.arange(len(side))[:, None] - top, 0, 1)
+        side[:, :radius] *= below.astype(np.float32)
+    return rounded
 
 
 def _without_vignette(bgr: Image) -> tuple[Image, np.ndarray | None]:
@@ -218,13 +233,10 @@ def person_matte(bgr: Image, box: Floats) -> Floats:
     cv2.ellipse(mask, face, (max(1, int(0.45 * fw)), max(1, int(0.5 * fh))), 0, 0, 360, cv2.GC_FGD, -1)
     neck = [[cx - 0.2 * fw, y2 - 2], [cx + 0.2 * fw, y2 - 2], [cx + 0.5 * fw, h + 2], [cx - 0.5 * fw, h + 2]]
     cv2.fillPoly(mask, [np.array(neck, np.int32)], cv2.GC_FGD)
-    # White shirts before white walls: a chest is there even where no edge shows it (shoulders are near 3 faces wide).
-    chest = [
-        [cx - 0.8 * fw, y2 + 0.55 * fh],
-        [cx + 0.8 * fw, y2 + 0.55 * fh],
-        [cx + 1.1 * fw, h + fh],
-        [cx - 1.1 * fw, h + fh],
-    ]
+    # White shirts before white walls: shoulders are there even where no edge shows them. Those of adults are 0.36 m and
+    # wider (biacromial breadth), 2.6 faces.
+    slope = [(0.3, y2 + 0.12 * fh), (0.7, y2 + 0.42 * fh), (1.1, y2 + 0.7 * fh), (1.25, h + fh)]
+    chest = [[cx + part * fw, y] for part, y in slope] + [[cx - part * fw, y] for part, y in reversed(slope)]
     cv2.fillPoly(mask, [np.array(chest, np.int32)], cv2.GC_FGD)
     cv2.setRNGSeed(0)  # GrabCut's k-means start is random; the matte must not depend on the order of calls
     cv2.grabCut(small, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]

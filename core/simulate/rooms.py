@@ -1,4 +1,4 @@
-"""Made-up rooms: walls, desks, shelves, frames, doors, windows and lamps, as reflectances at half the frame's size."""
+"""Made-up rooms: walls, desks, shelves, frames, doors, windows and lamps, as reflectances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from dtda.core.simulate.camera import log_uniform
 from dtda.core.simulate.config import Room
-from dtda.core.simulate.scene import Light, View, light_colour
+from dtda.core.simulate.scene import Light, View, light_colour, scaled
 from dtda.core.types import Floats
 
 
@@ -41,15 +41,20 @@ class Surroundings:
 
 
 def draw_surroundings(room: Room, light: Light, frame: tuple[int, int], rng: np.random.Generator) -> Surroundings:
-    scale = min(0.5, 360 / max(frame))
+    scale = min(0.7, 480 / max(frame))
+    blur = rng.uniform(*room.background_blur) * frame[0]
+    scale /= max(1.0, blur * scale / 1.5)  # what is out of focus needs no pixels
     size = (round(frame[0] * scale), round(frame[1] * scale))
     wall = _furnished(room, size, rng)
     glow = _lights(room.backlight, size, rng)
-    sharp = rng.uniform(*room.background_blur) * size[0]
     distance = rng.uniform(0.35, 1.1)  # the wall is farther from the light than the subject, or lit by its own
-    picture = (np.clip(wall, 0.005, 0.95) + glow) * (light.white() * np.float32(distance))
-    if sharp > 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), sharp)
+    np.clip(wall, 0.005, 0.95, out=wall)
+    if glow is not None:
+        wall += glow
+    white = light.white() * np.float32(distance)
+    picture = cv2.merge([plane * white[c] for c, plane in enumerate(cv2.split(wall))])
+    if blur * scale > 0.3:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur * scale)
     return Surroundings(picture, scale, _mirrored(light, rng), frame)
 
 
@@ -58,24 +63,23 @@ def _furnished(room: Room, size: tuple[int, int], rng: np.random.Generator) -> F
     width, height = size
     wall = np.empty((height, width, 3), np.float32)
     wall[:] = rng.uniform(*room.reflectance) * _tinted(rng, 0.15)
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
-    wall *= np.exp2(np.float32(rng.normal(0, 0.5)) * x + np.float32(rng.normal(0, 0.35)) * y)
+    across = np.exp2(rng.normal(0, 0.5) * np.linspace(-1, 1, width))
+    down = np.exp2(rng.normal(0, 0.35) * np.linspace(-1, 1, height))
+    wall = scaled(wall, np.outer(down, across).astype(np.float32))
     if rng.random() < 0.4:  # another wall, a cupboard, a ceiling: a large part ends at a line
         edge = rng.uniform(0.05, 0.95) * width
         lean = rng.normal(0, 0.1) * width
         side = -width if rng.random() < 0.5 else 2 * width
         corners = np.array([[edge - lean, 0], [edge + lean, height], [side, height], [side, 0]], np.int32)
         cv2.fillPoly(wall, [corners], _colour(rng, rng.uniform(*room.reflectance), 0.15), cv2.LINE_AA)
-    for _ in range(rng.integers(0, 3)):
+    for _ in range(rng.integers(0, 4)):
         _shelf(wall, rng)
-    for _ in range(rng.integers(2, 18)):
+    for _ in range(rng.integers(3, 24)):
         _thing(wall, rng)
-    coarse = int(rng.integers(2, 40))
+    coarse = int(np.exp(rng.uniform(0, np.log(40))))
     texture = rng.normal(0, 1, (height // coarse + 2, width // coarse + 2)).astype(np.float32)
-    texture = cv2.resize(texture, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
-    wall *= np.exp2(np.float32(abs(rng.normal(0, 0.1))) * texture)
-    return wall
+    bumps = np.exp2(np.float32(abs(rng.normal(0, 0.14))) * texture)
+    return scaled(wall, cv2.resize(bumps, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _tinted(rng: np.random.Generator, spread: float) -> Floats:
@@ -123,12 +127,12 @@ def _thing(wall: Floats, rng: np.random.Generator) -> None:
         cv2.line(wall, ends[0].astype(int).tolist(), ends[1].astype(int).tolist(), colour, thick, cv2.LINE_AA)
 
 
-def _lights(share: float, size: tuple[int, int], rng: np.random.Generator) -> Floats:
-    """Windows and lamps in view, in multiples of what a white wall reflects."""
+def _lights(share: float, size: tuple[int, int], rng: np.random.Generator) -> Floats | None:
+    """Windows and lamps in view, in multiples of what a white wall reflects; None where there are none."""
     width, height = size
-    glow = np.zeros((height, width, 3), np.float32)
     if rng.random() >= share:
-        return glow
+        return None
+    glow = np.zeros((height, width, 3), np.float32)
     if rng.random() < 0.6:
         w, h = width * rng.uniform(0.15, 0.6), height * rng.uniform(0.2, 0.8)
         x, y = rng.uniform(-0.1, 0.9) * width, rng.uniform(-0.2, 0.5) * height

@@ -19,7 +19,7 @@ SIDE = 224
 BAR = 18
 
 
-def draw_sheet_of(people: Sequence[Portrait], config: SimulateConfig, live: int = 2, attacks: int = 6) -> Image:
+def draw_sheet_of(people: Sequence[Portrait], config: SimulateConfig, live: int = 2, attacks: int = 4) -> Image:
     """uint8 BGR, people in turn: `live` bona fide crops, then attacks with each instrument of the domain in turn."""
     streams = [np.random.default_rng((config.seed, number)) for number in range(len(people))]
     sources = draw_sources(people, config, streams)
