@@ -70,6 +70,11 @@ class Layers:
 def layered(bgr: Image, matte: Floats, face_width: float) -> Layers:
     below = int(3 * face_width)
     colour = cv2.copyMakeBorder(bgr, 0, below, 0, 0, cv2.BORDER_REPLICATE)
+    # Clothes go on plain: the last row fades into a smooth one, where it would make stripes.
+    row = bgr[-1:].astype(np.float32)
+    plain = cv2.GaussianBlur(row, (0, 0), 0.12 * face_width)
+    fade = np.clip(np.arange(below) / (0.3 * face_width), 0, 1).astype(np.float32)[:, None, None]
+    colour[bgr.shape[0] :] = row + fade * (plain - row)
     alpha = cv2.copyMakeBorder(np.rint(matte * 255).astype(np.uint8), 0, below, 0, 0, cv2.BORDER_REPLICATE)
     levels = [(colour, alpha)]
     while min(levels[-1][1].shape) > 24:

@@ -20,8 +20,8 @@ from dtda.core.types import Image
 # sharpness than a webcam gives.
 CHOSEN = Camera(
     blur=(0.2, 0.5), electrons=(40, 300), jpeg=(75, 96), cast=0.06, awb=(0.7, 1.0), sharpen=(0.0, 1.8),
-    denoise=(0, 0.7), chroma_denoise=(0.3, 1), bias=(-0.1, 0.9), centre=(0.5, 1.0), contrast=(1.1, 2.4),
-    saturation=(0.9, 1.7), mosaic=0.3, focus_error=0.0, motion=0.0, flare=(0, 0.02),
+    denoise=(0, 0.7), chroma_denoise=(0.3, 1), bias=(-0.1, 0.7), centre=(0.5, 1.0), contrast=(1.1, 2.1),
+    saturation=(0.9, 1.5), mosaic=0.3, focus_error=0.0, motion=0.0, flare=(0, 0.02),
 )  # fmt: skip
 # What was recorded of the victim with a webcam or a phone's front camera.
 RECORDED = Camera(
