@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ from dtda.core.scores import About, ScoreTable, make_table
 from dtda.core.sidecar import Threshold
 from dtda.core.simulate.portrait import Detect
 from dtda.core.types import EngineInfo, Face, Floats, Image, Label
+
+BACKWARDS = "its AUC is below 50 %; of a network from elsewhere, is `live` the right class? See docs/third-party.md."
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,20 +223,17 @@ def _reports(
         return tables, {}, [f"There are only {only} pictures: no error rates, but the share accepted is below."]
     reports: dict[str, dict[str, Report]] = {}
     notes: list[str] = []
+    backwards: list[str] = []
     for name, table in tables.items():
         rated = table.per_video() if level == "video" else table
         unit, units_of, said = choose_unit(rated, level, units)
         other = "subject" if unit != "subject" else level
         also = [other] if units == "auto" and _can(rated, level, other, len(set(units_of))) else []
-        reports[name] = {each: _report(table, level, each, draws) for each in (unit, *also)}
-        notes = said
-    return tables, reports, notes
-
-
-def _report(table: ScoreTable, level: str, unit: str, draws: int) -> Report:
-    """Without the sentence on thresholds, which here always are the student's own."""
-    found = evaluate(table, level, unit, draws)
-    return replace(found, notes=tuple(note for note in found.notes if not note.startswith("Thresholds are")))
+        reports[name] = {each: evaluate(table, level, each, draws) for each in (unit, *also)}
+        notes = said  # the same for all, as are the clips
+        if reports[name][unit].rows[0].figures["auc"].value < 0.5:
+            backwards.append(f"{name}: {BACKWARDS}")
+    return tables, reports, [*notes, *backwards]
 
 
 def _can(table: ScoreTable, level: str, unit: str, chosen: int) -> bool:

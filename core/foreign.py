@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dtda.core.errors import DtdaError
 from dtda.core.preprocess import Crop, CropRule
 
+Positive = Annotated[float, Field(gt=0)]
 Numbers = Annotated[list[float], Field(min_length=3, max_length=3)]
+Positives = Annotated[list[Positive], Field(min_length=3, max_length=3)]
 
 
 class Network(BaseModel):
@@ -29,7 +31,7 @@ class Network(BaseModel):
     size: Annotated[int, Field(ge=16, le=1024)]
     order: Literal["rgb", "bgr"] = "rgb"
     mean: float | Numbers = 0.0
-    std: Annotated[float, Field(gt=0)] | Numbers = 255.0
+    std: Positive | Positives = 255.0
     output: str = ""
 
     @property
@@ -76,7 +78,9 @@ def read_foreign(path: Path) -> Foreign:
     try:
         foreign = Foreign.model_validate_json(path.read_text("utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "not text"}
+        # Of a value that may be of two kinds, the deepest complaint is about the kind it is.
+        found = error.errors() if isinstance(error, ValidationError) else [{"loc": (), "msg": "not text"}]
+        first = max(found, key=lambda each: len(each["loc"]))
         where = ".".join(str(part) for part in first["loc"]) or "file"
         raise DtdaError(
             f"{path}: not a description of a network ({where}: {first['msg']}); docs/third-party.md says how to write one."

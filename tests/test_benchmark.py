@@ -186,3 +186,10 @@ def test_one_class_alone_gives_no_error_rates(data, pair):
     assert not found.reports
     assert "only live pictures" in found.notes[-1]
     assert {each.group for each in found.spreads} == {"live"}
+
+
+def test_a_student_that_points_the_wrong_way_is_named(data):
+    both = [contender("right", LARGE, way=chequer), contender("wrong", LARGE, way=lambda chips: 1 - chequer(chips))]
+    found = conclude(data, both, scan(data.clips, both, never, Options()), "video", "auto", 10)
+    (note,) = [note for note in found.notes if "below 50 %" in note]
+    assert note.startswith("wrong: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from dtda.app.cli import main
 from dtda.app.hosted import HostedEngine
 from dtda.app.pipeline import Pipeline
 from dtda.core.errors import DtdaError
-from dtda.core.preprocess import rules, upright_box
+from dtda.core.foreign import Foreign, Network
+from dtda.core.preprocess import CropRule, rules, upright_box
 from dtda.core.types import Floats, Frame, Image
 from dtda.engines.detect import open_detector
 from dtda.engines.registry import open_engine
@@ -167,6 +169,7 @@ def test_what_is_known_of_it_is_shown(make: Make) -> None:
         ({"kind": TensorProto.UINT8}, {}, "only float and float16"),
         ({"output": "logits"}, {}, "has the outputs classes; name one"),
         ({}, {"classes": 2}, "gives 3 values for a face, not the 2 of `classes`"),
+        ({"std": [1.0, 0.0, 1.0]}, {}, "std.*greater than 0"),
         ({"mean": -500.0, "std": 1.0}, {"activation": "none"}, r"outside \[0, 1\]; set `activation`"),
     ],
 )
@@ -238,3 +241,12 @@ def test_the_commands_take_it(make: Make, astronaut: Image, tmp_path: Path, caps
     out = tmp_path / "score.json"
     assert main(["score", str(picture), "--engine", str(make()), "--out", str(out)]) == 0
     assert json.loads(out.read_text())["engine"]["further"] == [{"size": 16, "margin": 4.0, "kind": "upright"}]
+
+
+def test_the_example_of_the_documentation_is_a_description() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "third-party.md").read_text("utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    described = Foreign.model_validate_json(example)
+    assert [part.rule for part in described.networks] == [CropRule(80, 2.7, "upright"), CropRule(80, 4.0, "upright")]
+    fields = {*Foreign.model_fields, *Network.model_fields} - {"format"}
+    assert all(f"`{name}`" in text for name in fields)
