@@ -89,6 +89,15 @@ def test_with_a_gpu_all_is_offered_and_passed_on(setting: Setting, qtbot: QtBot)
     assert setting.wished == [Wish("/students/tiny.onnx", "int8", 3, (), ("/a.mp4", "/b.png"))]
 
 
+def test_networks_from_elsewhere_are_not_offered(setting: Setting, qtbot: QtBot) -> None:
+    found = surveys.survey(surveys.READY, surveys.student(Path("/students/network.json")))
+    dialog = offer(setting, qtbot, found)
+    dialog.show_survey(found, "/students/network.json")
+    student = dialog.form.student
+    assert [student.itemData(row) for row in range(student.count())] == ["/students/tiny.onnx", "centerface"]
+    assert dialog.form.wish().student == "/students/tiny.onnx"
+
+
 def test_without_a_gpu_one_is_named_to_build_for(setting: Setting, qtbot: QtBot) -> None:
     dialog = offer(setting, qtbot, surveys.survey(surveys.NO_GPU))
     assert surveys.NO_GPU.text in dialog.form.machine.text.text()

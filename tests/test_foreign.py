@@ -23,6 +23,7 @@ from dtda.core.foreign import Foreign, Network
 from dtda.core.preprocess import CropRule, rules, upright_box
 from dtda.core.types import Floats, Frame, Image
 from dtda.engines.detect import open_detector
+from dtda.engines.parents import open_parent
 from dtda.engines.registry import open_engine
 
 GRID = 4  # the networks here see that many averages a side: where things are, and of what colour
@@ -209,17 +210,18 @@ def test_a_sidecar_and_a_damaged_network_are_named(make: Make, student: Path, tm
         open_engine(path)
 
 
-@pytest.mark.parametrize(
-    "command", [["engine", "build"], ["engine", "bench"], ["engine", "convert", "--precision", "fp16"]]
-)
+@pytest.mark.parametrize("command", [["engine", "bench"], ["engine", "convert", "--precision", "fp16"]])
 def test_tensorrt_and_conversions_are_for_students(
     make: Make, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, str(make())]) == 2
-    assert "elsewhere" in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "networks from elsewhere" in line
+    with pytest.raises(DtdaError, match="run on onnxruntime only; engines are built from students"):
+        open_parent(str(make()), 8)
 
 
-def test_the_engine_menu_offers_it_and_the_builder_does_not(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_menu_offers_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     import surveys
 
     path = make()
