@@ -21,7 +21,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.evaluate import Report, choose_unit, evaluate
 from dtda.core.preprocess import crop, rules, similarity, upright_box
 from dtda.core.quality import QualityGate
-from dtda.core.robustness import ALTERS, Drift, altered, drifts
+from dtda.core.robustness import ALTERS, Drift, altered, drifts, unmoved
 from dtda.core.scores import About, ScoreTable, make_table
 from dtda.core.sidecar import Threshold
 from dtda.core.simulate.portrait import Detect
@@ -185,8 +185,18 @@ def conclude(
         spreads=tuple(spreads(scores, thresholds, groups)),
         drifts={name: drifts(scores[name], after, groups, thresholds[name]) for name, after in moved.items()},
         lost=1 - float(scored.mean()),
-        notes=(*data.notes, *notes),
+        notes=(*data.notes, *notes, *_still(scores, moved)),
     )
+
+
+def _still(scores: Mapping[str, npt.NDArray[np.float64]], moved: Mapping[str, npt.NDArray[np.float32]]) -> list[str]:
+    """Where a small drift by scale is no merit."""
+    shares = {name: unmoved(scores[name], after) for name, after in moved.items()}
+    return [
+        f"{name}: for {100 * share:.0f} % of the faces the crop fills the picture already, and a larger box changes nothing."
+        for name, share in shares.items()
+        if share >= 0.1
+    ]
 
 
 def _groups(data: Data, findings: Findings) -> dict[str, npt.NDArray[np.bool_]]:

@@ -103,6 +103,14 @@ def drifts(
     return found
 
 
+def unmoved(before: npt.NDArray[np.floating], after: npt.NDArray[np.floating]) -> float:
+    """Share of scored pictures whose score a larger box leaves as it was: their crop fills the picture already.
+    before, after: as for `drifts`."""
+    column = [name for name, _ in ALTERS].index("box scale +10 %")
+    there = ~np.isnan(before)
+    return float((np.abs(before[there] - after[there, column]) < 1e-6).mean()) if there.any() else 0.0
+
+
 def altered(bgr: Image, points: Floats, rng: np.random.Generator) -> Sequence[tuple[Image, Floats]]:
     """The frame and the points under each of ALTERS."""
     return [alter(bgr, points, rng) for _, alter in ALTERS]

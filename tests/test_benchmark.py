@@ -128,6 +128,14 @@ def test_drift_is_measured_on_both_classes(benchmark):
     assert found["JPEG 95", "attack"].median < 0.02
 
 
+def test_where_crops_fill_the_picture_a_larger_box_is_no_test(data, pair, benchmark):
+    wide = [contender("wide", CropRule(16, 8.0)), pair[0]]
+    found = conclude(data, wide, scan(data.clips, wide, never, Options(robust=True)), "video", "auto", 10)
+    (note,) = [note for note in found.notes if "fills the picture" in note]
+    assert note.startswith("wide: for 100 %")
+    assert not [note for note in benchmark.notes if note.startswith("bright: for")]
+
+
 def test_a_face_is_found_once_for_all_students(data, pair):
     calls = []
 
