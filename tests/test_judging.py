@@ -136,7 +136,7 @@ def test_a_manifest_is_scored_at_the_checkpoint_s_threshold(save, manifest, caps
     status, out, _ = _evaluate(capsys, save(), manifest, "--domain", "a", "--no-plots", "--draws", 20)
     assert status == 0
     assert "| a print " in out
-    assert "checkpoint's" in out
+    assert "student's own" in out
     report = json.loads(next(save().parent.glob("evaluation/*-a/report.json")).read_text())
     assert report["thresholds"]["default"]["value"] == 0.5
     assert report["about"]["targets"] == ["a"]
