@@ -35,3 +35,24 @@ def test_auto_is_the_shipped_student(student: Path, monkeypatch: pytest.MonkeyPa
 def test_backends_are_imported_late() -> None:
     code = "import sys, dtda.engines.registry; print('onnxruntime' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_working_points_come_with_a_student_and_with_its_engine(student: Path, tmp_path: Path) -> None:
+    import surveys
+
+    from dtda.core.sidecar import read_sidecar
+    from dtda.engines import plan
+
+    sidecar = read_sidecar(student)
+    engine = tmp_path / "tiny.engine"
+    plan.write(engine, surveys.header(platform=plan.platform_tag(), sidecar=sidecar), b"plan")
+    for path in (student, engine):
+        assert registry.working_points(path) == sidecar.thresholds
+
+
+def test_the_working_point_of_a_network_from_elsewhere_is_its_description_s(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").touch()
+    text = '{"name": "a", "networks": [{"file": "a.onnx", "margin": 2, "size": 80}], "threshold": 0.3, "threshold_rule": "EER"}'
+    (tmp_path / "network.json").write_text(text)
+    (found,) = registry.working_points(tmp_path / "network.json").values()
+    assert (found.value, found.rule) == (0.3, "EER")
