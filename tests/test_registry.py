@@ -52,7 +52,8 @@ def test_working_points_come_with_a_student_and_with_its_engine(student: Path, t
 
 def test_the_working_point_of_a_network_from_elsewhere_is_its_description_s(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").touch()
-    text = '{"name": "a", "networks": [{"file": "a.onnx", "margin": 2, "size": 80}], "threshold": 0.3, "threshold_rule": "EER"}'
+    networks = '[{"file": "a.onnx", "margin": 2, "size": 80}]'
+    text = f'{{"name": "a", "networks": {networks}, "threshold": 0.3, "threshold_rule": "EER"}}'
     (tmp_path / "network.json").write_text(text)
     (found,) = registry.working_points(tmp_path / "network.json").values()
     assert (found.value, found.rule) == (0.3, "EER")
