@@ -178,7 +178,9 @@ class Session:
                           if name in inputs})  # fmt: skip
         self._stream = self.device.stream()
         self._things.append(self._stream)
-        for name in names:
+        # In the header's order, which is the student's or detector's own: TensorRT numbers outputs as it likes
+        # (NVIDIA/TensorRT#1042), and insightface goes by their position.
+        for name in (told.name for told in self.header.tensors):
             shape = tuple(int(size) for size in context.get_tensor_shape(name))
             dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
             nbytes = max(1, math.prod(shape) * dtype.itemsize)

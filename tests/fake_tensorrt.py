@@ -154,7 +154,8 @@ def fake_tensorrt(gpu: Gpu, rtx: bool = False, version: str = VERSION) -> Module
             self._batch = batch
             self._inputs = {node.name: node for node in self._session.get_inputs()}
             self._outputs = {node.name: node for node in self._session.get_outputs()}
-            self._nodes = self._inputs | self._outputs
+            # Not in the graph's order, which TensorRT does not keep either.
+            self._nodes = dict(reversed((self._inputs | self._outputs).items()))
 
         @property
         def num_io_tensors(self) -> int:
@@ -198,8 +199,13 @@ def fake_tensorrt(gpu: Gpu, rtx: bool = False, version: str = VERSION) -> Module
             self._sizes = {name: tuple(owner.get_tensor_shape(name)) for name in owner._nodes}
             self._given: dict[str, tuple[int, ...]] = {}
             self._addresses: dict[str, int] = {}
+            gpu.users[id(self)] = set()  # what must outlive it
             self._state = {"generation": 0}  # counts changes of shapes and addresses
             self._warm = -1  # the generation that has run outside of a capture
+
+        def __del__(self) -> None:
+            gpu.users.pop(id(self), None)
+            super().__del__()
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
             if refuses(self._log, "set_input_shape"):
@@ -236,6 +242,7 @@ def fake_tensorrt(gpu: Gpu, rtx: bool = False, version: str = VERSION) -> Module
             if memory not in gpu.memory:
                 gpu.violations.append(f"the address of {name} is not memory of the GPU")
             self._addresses[name] = memory
+            gpu.users[id(self)].add(memory)
             self._state["generation"] += 1
             return True
 
@@ -255,6 +262,7 @@ def fake_tensorrt(gpu: Gpu, rtx: bool = False, version: str = VERSION) -> Module
                 self._log.log(Severity.ERROR, "operation not permitted when stream is capturing")
                 return False
             trt.enqueues += 1
+            gpu.users[id(self)].add(stream_handle)
             if capture is None:
                 self._warm = self._state["generation"]
             shapes = {name: tuple(self.get_tensor_shape(name)) for name in self._sizes}

@@ -56,6 +56,7 @@ class Gpu:
         self.captures: dict[int, Recording] = {}
         self.graphs: dict[int, list[Work]] = {}
         self.executables: dict[int, list[Work]] = {}
+        self.users: dict[int, set[int]] = {}  # execution context -> the pointers and streams it was given
         self.launches = 0
         self.graveyard: list[np.ndarray] = []  # freed memory, kept so that its address is not given out again
         self._next = 0x10
@@ -101,6 +102,11 @@ class Gpu:
             self.streams[stream].append(work)
         return SUCCESS
 
+    def outlived(self, function: str, freed: int) -> None:
+        """Nothing may be freed before the execution contexts that were given it."""
+        if any(freed in given for given in self.users.values()):
+            self.violations.append(f"{function} of what an execution context still has")
+
     def drain(self, stream: int) -> None:
         works, self.streams[stream] = self.streams[stream], []
         for work in works:
@@ -137,6 +143,7 @@ class Gpu:
             return INVALID_VALUE
         if any(self.streams.values()):
             self.violations.append(f"{function} while work is on a stream")
+        self.outlived(function, pointer)
         block = where.pop(pointer)
         block[:] = POISON
         self.graveyard.append(block)
@@ -185,6 +192,7 @@ class Gpu:
             return code
         if self.streams.get(stream):
             self.violations.append("a stream was destroyed with work on it")
+        self.outlived("cuStreamDestroy_v2", stream)
         return SUCCESS if self.streams.pop(stream, None) is not None else INVALID_HANDLE
 
     def begin_capture(self, stream: int, mode: int) -> int:

@@ -11,6 +11,7 @@ import pytest
 from fake_tensorrt import VERSION, Rig, install, write_engine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, save
 
 from dtda.core.errors import DtdaError
 from dtda.engines import device, ort, plan
@@ -27,7 +28,7 @@ OPENING = {
     "infer_shapes": "finds no shapes",
     "infer_shapes missing": "shapes of image are not known",
     "set_tensor_address": "refuses the memory for image",
-    "get_tensor_location": "image is not on the GPU",
+    "get_tensor_location": "p_live is not on the GPU",
 }
 
 
@@ -80,6 +81,27 @@ def test_info_tells_what_really_runs(rig: Rig, engine_file: Path) -> None:
     assert (info.precision, info.max_batch) == ("fp32", 4)
     assert "not compared" in info.notes[-1]
     engine.close()
+
+
+def test_outputs_come_in_the_order_of_the_header(rig: Rig, tmp_path: Path) -> None:
+    """Which is the ONNX graph's; the fake numbers them the other way round, as TensorRT may."""
+    nodes = [helper.make_node("Mul", ["x", name], [f"y{name}"]) for name in ("one", "two", "three")]
+    weights = [
+        helper.make_tensor(name, TensorProto.FLOAT, [1], [value])
+        for name, value in (("one", 1.0), ("two", 2.0), ("three", 3.0))
+    ]
+    outputs = [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, [1, 2]) for node in nodes]
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])
+    graph = helper.make_graph(nodes, "three", [image], outputs, weights)
+    parent = tmp_path / "three.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), parent)
+    write_engine(tmp_path / "three.engine", parent, kind="detector", max_batch=1)
+    session = open_session(tmp_path / "three.engine", "detector")
+    feeds = {"x": np.array([[1, 10]], np.float32)}
+    assert [node.name for node in session.get_outputs()] == ["yone", "ytwo", "ythree"]
+    assert [float(found[0, 1]) for found in session.run(None, feeds)] == [10, 20, 30]
+    assert [float(found[0, 1]) for found in session.run(["ythree", "yone"], feeds)] == [30, 10]
+    session.close()
 
 
 def test_results_are_the_callers_own(rig: Rig, engine_file: Path) -> None:
