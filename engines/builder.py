@@ -54,13 +54,13 @@ def build(
     capabilities, for TensorRT-RTX only. timing_cache: of a build before, b"" for a new one, None for no cache.
     Raises Stopped when `stop` is set meanwhile, NoKernel, DtdaError.
     """
-    nvidia.forget()
+    mark = nvidia.mark()
     logger = nvidia.logger(trt)
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # a null pointer in the binding: no CUDA
         raise nvidia.failure(
-            "TensorRT's builder does not start", "`dtda engine check` tells what is missing"
+            "TensorRT's builder does not start", "`dtda engine check` tells what is missing", mark
         ) from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
@@ -80,9 +80,9 @@ def build(
     plan = builder.build_serialized_network(network, config)
     stop.check()
     if plan is None:
-        if any(NO_KERNEL in line for line in nvidia.recent("error")):
+        if any(NO_KERNEL in line for line in nvidia.recent("error", mark)):
             raise NoKernel("this TensorRT has no kernel for the grouped convolutions in FP16; use fp32.")
-        raise nvidia.failure("TensorRT could not build the engine", _way_out())
+        raise nvidia.failure("TensorRT could not build the engine", _way_out(mark), mark)
     return Built(
         bytes(plan),
         _tensors(trt, network),
@@ -92,8 +92,8 @@ def build(
     )
 
 
-def _way_out() -> str:
-    said = " ".join(nvidia.recent("error")).lower()
+def _way_out(mark: nvidia.Mark) -> str:
+    said = " ".join(nvidia.recent("error", mark)).lower()
     if "turing" in said or "sm75" in said:
         return "cards of compute capability 7.5 lack what this graph needs, so name others with --target or use fp16"
     if "memory" in said:

@@ -12,6 +12,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
@@ -24,8 +25,29 @@ PACKAGES = ("tensorrt", "tensorrt_rtx")  # the first one that is installed is us
 RANGE = ">=10.13,<12"  # of tensorrt; what is used here exists in all of it, see tests/data/tensorrt_names.txt
 _LEVELS: dict[Level, int] = {"error": 1, "warning": 2, "info": 3}  # as ILogger.Severity; 0 is an internal error
 
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment in TensorRT's log, and the thread that wants to know what is said after it."""
+
+    number: int
+    thread: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """thread: the one that logged it where that sets marks, 0 for TensorRT's own."""
+
+    number: int
+    thread: int
+    severity: int
+    text: str
+
+
 _lock = threading.RLock()  # an object that is collected meanwhile may log
-_messages: deque[tuple[int, str]] = deque(maxlen=200)
+_messages: deque[_Message] = deque(maxlen=200)
+_number = 0  # of the last message
+_caller = threading.local()  # ident: the thread's own, where it has set a mark
 _loggers: dict[ModuleType, Any] = {}
 _listener: Callable[[Level, str], None] | None = None
 
@@ -104,29 +126,36 @@ def _make_logger(trt: ModuleType) -> Any:
 
 
 def _keep(severity: int, text: str) -> None:
+    global _number
     if severity > _LEVELS["info"]:
         return
     with _lock:
-        _messages.append((severity, text.strip()))
+        _number += 1
+        _messages.append(_Message(_number, getattr(_caller, "ident", 0), severity, text.strip()))
         listener = _listener
     if listener is not None:
         level: Level = "error" if severity <= 1 else "warning" if severity == 2 else "info"
         listener(level, text.strip())
 
 
-def recent(level: Level = "error") -> list[str]:
-    """What TensorRT said last, at most 200 messages of this level or graver, oldest first.
+def mark() -> Mark:
+    """Set it before an attempt, for `recent` and `failure` after it. Several threads may have theirs at once."""
+    _caller.ident = threading.get_ident()
+    with _lock:
+        return Mark(_number, _caller.ident)
 
-    It reports failures as None or False and explains them only here. `forget` before an attempt.
+
+def recent(level: Level = "error", since: Mark | None = None) -> list[str]:
+    """What TensorRT said, of the last 200 messages those of this level or graver, oldest first.
+
+    It reports failures as None or False and explains them only here. since: leaves out what was said before, and what
+    it said in other threads that set marks, to whose engines it belongs.
     """
     with _lock:
-        return [text for severity, text in _messages if severity <= _LEVELS[level]]
-
-
-def forget() -> None:
-    """Empty the ring buffer."""
-    with _lock:
-        _messages.clear()
+        kept = [message for message in _messages if message.severity <= _LEVELS[level]]
+    if since is not None:
+        kept = [each for each in kept if each.number > since.number and each.thread in (0, since.thread)]
+    return [message.text for message in kept]
 
 
 def listen(listener: Callable[[Level, str], None] | None) -> None:
@@ -136,8 +165,8 @@ def listen(listener: Callable[[Level, str], None] | None) -> None:
         _listener = listener
 
 
-def failure(what: str, way_out: str) -> DtdaError:
-    """An error that quotes TensorRT's last words. what: the sentence's beginning. way_out: its end."""
-    words = [line for line in recent("error")[-2:] if line] or ["TensorRT gave no reason"]
+def failure(what: str, way_out: str, since: Mark | None = None) -> DtdaError:
+    """An error that quotes TensorRT's last words. what: the sentence's beginning. way_out: its end. since: see `recent`."""
+    words = [line for line in recent("error", since)[-2:] if line] or ["TensorRT gave no reason"]
     said = "; ".join(" ".join(line.split())[:300].rstrip(".") for line in words)
     return DtdaError(f"{what} ({said}); {way_out}.")

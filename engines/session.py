@@ -58,6 +58,7 @@ class Session:
         self._batch = 0  # the one the context is set to
         self._steady = 0  # runs at this batch
         self._graph = 0
+        self._mark = nvidia.mark()  # in TensorRT's log, before the last attempt
         try:
             self._trt = nvidia.load(header.package) if trt is None else trt
             self._graphs = not nvidia.is_rtx(self._trt)  # RTX captures by itself
@@ -146,14 +147,13 @@ class Session:
 
     def _load(self, data: bytes) -> None:
         trt, again = self._trt, f"build it again: {self.header.rebuild}"
-        nvidia.forget()
         try:
             self._runtime = trt.Runtime(nvidia.logger(trt))
         except (TypeError, RuntimeError) as error:  # "factory function returned nullptr"
-            raise nvidia.failure(f"{self.header.runtime} does not start", "see docs/gpu.md") from error
+            raise self._failure(f"{self.header.runtime} does not start", "see docs/gpu.md") from error
         self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
-            raise nvidia.failure(f"{self.header.runtime} refuses the engine of {self.header.name}", again)
+            raise self._failure(f"{self.header.runtime} refuses the engine of {self.header.name}", again)
         if nvidia.is_rtx(trt):
             runtime_config = self._engine.create_runtime_config()
             runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
@@ -161,7 +161,7 @@ class Session:
         else:
             self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise nvidia.failure(
+            raise self._failure(
                 f"there is no room for {self.header.name} on the GPU", "close other programs or " + again
             )
 
@@ -188,7 +188,7 @@ class Session:
             self._things.append(pinned := self.device.pinned(nbytes))
             self._tensors[name] = Tensor(name, name in inputs, dtype, shape, self._batched, memory, pinned)
             if not context.set_tensor_address(name, memory.pointer):
-                raise nvidia.failure(f"TensorRT refuses the memory for {name}", "see docs/gpu.md")
+                raise self._failure(f"TensorRT refuses the memory for {name}", "see docs/gpu.md")
 
     def _check_tensors(self, names: list[str], inputs: list[str], shapes: dict[str, tuple[int, ...]]) -> None:
         """Raises DtdaError unless the plan has the tensors its header names, batched in the first dimension or fixed."""
@@ -206,6 +206,9 @@ class Session:
         starts = {shape[:1] for shape in shapes.values()}
         if any(-1 in shape[1:] for shape in shapes.values()) or ((-1,) in starts and starts != {(-1,)}):
             raise self._odd("dimensions other than the batch are dynamic")
+
+    def _failure(self, what: str, way_out: str) -> DtdaError:
+        return nvidia.failure(what, way_out, self._mark)
 
     def _odd(self, what: str) -> DtdaError:
         return DtdaError(f"The engine of {self.header.name} is not one of this program ({what}); build it again: "
@@ -229,7 +232,7 @@ class Session:
             if self._graph:
                 self.device.launch(self._graph, self._stream)
             elif not self._enqueue():
-                raise nvidia.failure(f"{self.header.name} failed on the GPU", "choose another engine or build it again")
+                raise self._failure(f"{self.header.name} failed on the GPU", "choose another engine or build it again")
             for tensor in wanted:
                 self.device.download(tensor.pinned, tensor.memory, tensor.nbytes(rows), self._stream)
         except BaseException:
@@ -246,7 +249,7 @@ class Session:
 
     def _enqueue(self) -> bool:
         assert self._stream is not None
-        nvidia.forget()
+        self._mark = nvidia.mark()
         try:
             return bool(self._context.execute_async_v3(self._stream.handle))
         except RuntimeError:
@@ -254,16 +257,16 @@ class Session:
 
     def _set_shapes(self, shapes: dict[str, tuple[int, ...]]) -> None:
         context = self._context
-        nvidia.forget()
+        self._mark = nvidia.mark()
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
-                raise nvidia.failure(
+                raise self._failure(
                     f"TensorRT refuses {list(shape)} for {name}", f"build it again: {self.header.rebuild}"
                 )
         try:
             missing = context.infer_shapes()
         except RuntimeError as error:
-            raise nvidia.failure(
+            raise self._failure(
                 f"TensorRT finds no shapes ({first_line(error)})", f"build it again: {self.header.rebuild}"
             ) from error
         if missing:

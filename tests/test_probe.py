@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -344,14 +345,34 @@ def test_the_logger_is_one_and_keeps_the_last_words() -> None:
     log = nvidia.logger(trt)
     assert nvidia.logger(trt) is log
     heard: list[tuple[str, str]] = []
-    nvidia.forget()
+    mark = nvidia.mark()
     nvidia.listen(lambda level, text: heard.append((level, text)))
     for severity, text in ((4, "chatter"), (3, "news"), (2, "careful"), (1, "it broke\n"), (0, "inside")):
         log.log(severity, text)
     nvidia.listen(None)
-    assert nvidia.recent() == ["it broke", "inside"]
-    assert nvidia.recent("info") == ["news", "careful", "it broke", "inside"]
+    assert nvidia.recent("error", mark) == ["it broke", "inside"]
+    assert nvidia.recent()[-2:] == ["it broke", "inside"]
+    assert nvidia.recent("info", mark) == ["news", "careful", "it broke", "inside"]
     assert heard == [("info", "news"), ("warning", "careful"), ("error", "it broke"), ("error", "inside")]
     assert str(nvidia.failure("It failed", "try again")) == "It failed (it broke; inside); try again."
-    nvidia.forget()
-    assert str(nvidia.failure("It failed", "try again")) == "It failed (TensorRT gave no reason); try again."
+    told = nvidia.failure("It failed", "try again", nvidia.mark())
+    assert str(told) == "It failed (TensorRT gave no reason); try again."
+
+
+def test_the_words_of_one_engine_are_not_lost_or_mixed_with_those_of_another_thread() -> None:
+    log = nvidia.logger(fake_tensorrt(Gpu()))
+    mark = nvidia.mark()
+    log.log(1, "mine")
+    theirs: list[list[str]] = []
+
+    def live() -> None:
+        own = nvidia.mark()
+        log.log(1, "of the other engine")
+        theirs.append(nvidia.recent("error", own))
+
+    for work in (live, lambda: log.log(1, "of TensorRT's own thread")):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert nvidia.recent("error", mark) == ["mine", "of TensorRT's own thread"]
+    assert theirs == [["of the other engine"]]
