@@ -157,6 +157,11 @@ class Session:
         if nvidia.is_rtx(trt):
             runtime_config = self._engine.create_runtime_config()
             runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            # Else it makes kernels for the shapes it meets in the background and changes to them while it runs: other
+            # kernels than those that were compared with the student.
+            runtime_config.dynamic_shapes_kernel_specialization_strategy = (
+                trt.DynamicShapesKernelSpecializationStrategy.NONE
+            )
             self._context = self._engine.create_execution_context(runtime_config)
         else:
             self._context = self._engine.create_execution_context()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 # letter in the file -> distribution on PyPI, the module inside, the libraries it is linked with
 SOURCES = {
+    "O": ("tensorrt_cu13_bindings==10.13.2.6", "tensorrt_bindings", 10),
     "A": ("tensorrt_cu13_bindings==10.16.1.11", "tensorrt_bindings", 10),
     "B": ("tensorrt_cu13_bindings==11.4.0.106", "tensorrt_bindings", 11),
     "R": ("tensorrt-rtx==1.7.1.116", "tensorrt_rtx", 0),
@@ -54,7 +55,9 @@ def names(distribution: str, module: str, major: int) -> list[str]:
         folder = Path(place)
         pip = [sys.executable, "-m", "pip"]
         if major:
-            subprocess.run([*pip, "download", "-q", "--no-deps", "-d", place, distribution], check=True, stdout=sys.stderr)
+            subprocess.run(
+                [*pip, "download", "-q", "--no-deps", "-d", place, distribution], check=True, stdout=sys.stderr
+            )
             (wheel,) = folder.glob("*.whl")
             zipfile.ZipFile(wheel).extractall(folder)
             stubs(next((folder / module).glob("*.so")), folder, major)

@@ -50,6 +50,10 @@ class CudaGraphStrategy(enum.IntEnum):
     DISABLED, WHOLE_GRAPH_CAPTURE = range(2)
 
 
+class DynamicShapesKernelSpecializationStrategy(enum.IntEnum):
+    LAZY, EAGER, NONE = range(3)
+
+
 DTYPES = {
     "tensor(float)": DataType.FLOAT, "tensor(float16)": DataType.HALF, "tensor(uint8)": DataType.UINT8,
     "tensor(int8)": DataType.INT8, "tensor(int32)": DataType.INT32, "tensor(bool)": DataType.BOOL,
@@ -184,11 +188,15 @@ def fake_tensorrt(gpu: Gpu, rtx: bool = False, version: str = VERSION) -> Module
                 return None
             if rtx and (runtime_config is None or runtime_config.cuda_graph_strategy is CudaGraphStrategy.DISABLED):
                 gpu.violations.append("TensorRT-RTX was not told to use CUDA graphs")
+            lazy = DynamicShapesKernelSpecializationStrategy.LAZY
+            if rtx and (runtime_config is None or runtime_config.dynamic_shapes_kernel_specialization_strategy is lazy):
+                gpu.violations.append("TensorRT-RTX may change its kernels after the comparison")
             return IExecutionContext(self._log, self)
 
     class IRuntimeConfig:
         def __init__(self) -> None:
             self.cuda_graph_strategy = CudaGraphStrategy.DISABLED
+            self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
 
     class IExecutionContext(Object):
         def __init__(self, log: Any, owner: ICudaEngine) -> None:
@@ -295,7 +303,10 @@ def fake_tensorrt(gpu: Gpu, rtx: bool = False, version: str = VERSION) -> Module
         nptype=lambda kind: NUMPY[kind],
     )  # fmt: skip
     if rtx:
-        vars(trt).update(CudaGraphStrategy=CudaGraphStrategy, IRuntimeConfig=IRuntimeConfig)
+        vars(trt).update(
+            CudaGraphStrategy=CudaGraphStrategy, IRuntimeConfig=IRuntimeConfig,
+            DynamicShapesKernelSpecializationStrategy=DynamicShapesKernelSpecializationStrategy,
+        )  # fmt: skip
     return trt
 
 
@@ -342,7 +353,7 @@ def write_engine(
     }
     header = plan.write(path, plan.Header(**(fields | changes)), fake_plan(graph, (1, 1, max_batch)))
     if record:
-        store.record(header.plan_sha256, path)
+        store.record(header, path)
     return header
 
 

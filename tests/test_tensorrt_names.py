@@ -1,7 +1,7 @@
-"""Every name of TensorRT that is used exists in 10.16, in 11.4 and in TensorRT-RTX, as recorded from the real modules.
+"""Every name of TensorRT that is used exists in 10.13, 10.16, 11.4 and in TensorRT-RTX, as recorded from the real modules.
 
 The code names a TensorRT object after its class (CONVENTION). What would slip through unseen is refused as well: an
-object under another name, and a method of TensorRT called on something that is not named as one.
+object under another name, a method of TensorRT called on something that is not named as one, and names made at run time.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ RECORDED = {
     name: set(versions)
     for name, versions in (line.split() for line in LIST.read_text().splitlines() if not line.startswith("#"))
 }
-EVERYWHERE = {name for name, versions in RECORDED.items() if versions == {"A", "B", "R"}}
+EVERYWHERE = {name for name, versions in RECORDED.items() if versions == {"O", "A", "B", "R"}}
 # Used only where nvidia.is_rtx() says so.
 RTX_ONLY = {
     "ComputeCapability",
     "CudaGraphStrategy",
     "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE",
+    "DynamicShapesKernelSpecializationStrategy",
+    "DynamicShapesKernelSpecializationStrategy.NONE",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
     "IRuntimeConfig.cuda_graph_strategy",
+    "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
 }
 CONVENTION = {
     "builder": "Builder",
@@ -136,6 +139,53 @@ def hidden(tree: ast.AST) -> Iterator[tuple[str, int]]:
                 yield f"{ast.unparse(node)} is a method of TensorRT on something else", node.lineno
 
 
+LOOKUPS = {"getattr", "hasattr", "setattr", "vars", "attrgetter", "methodcaller"}
+# Where a name of TensorRT is made at run time: the ComputeCapability of a target such as "8.9", checked against None.
+ALLOWED_LOOKUP = "getattr(trt.ComputeCapability, f\"SM{target.replace('.', '')}\", None)"
+
+
+def renamed(tree: ast.AST, own: set[str] = frozenset()) -> Iterator[tuple[str, int]]:  # type: ignore[assignment]
+    """Objects of TensorRT under a second name, and names of TensorRT that are made at run time."""
+    functions = {
+        node.name: [argument.arg for argument in node.args.args if argument.arg != "self"]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
+    for node in ast.walk(tree):
+        for name, value in _bindings(node, functions):
+            base = _base(value)
+            named = (base in CONVENTION and base not in own) or base == "trt"
+            if (named and name != base) or (isinstance(value, ast.Attribute) and _is_module(value.value)
+                                            and value.attr in CONVENTION.values()):  # fmt: skip
+                yield f"{name} is another name of {ast.unparse(value)}", node.lineno  # type: ignore[attr-defined]
+        if isinstance(node, ast.Call) and _called(node) in LOOKUPS and ast.unparse(node) != ALLOWED_LOOKUP:
+            inner = node.args[0] if node.args else None
+            owner = inner.value if isinstance(inner, ast.Attribute) and not _base(inner) else inner
+            if owner is not None and (_is_module(owner) or (_base(owner) in CONVENTION and _base(owner) not in own)):
+                yield f"{ast.unparse(node)} makes a name at run time", node.lineno
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+
+
+def _bindings(node: ast.AST, functions: dict[str, list[str]]) -> Iterator[tuple[str, ast.AST]]:
+    """(name, what it is made to stand for) of an assignment, or of the arguments of a call of this module."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                yield from zip(map(_base, target.elts), node.value.elts, strict=True)
+            else:
+                yield _base(target), node.value
+    elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+        yield _base(node.target), node.value
+    elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+        yield _base(node.optional_vars), node.context_expr
+    elif isinstance(node, ast.Call) and _called(node) in functions:
+        yield from zip(functions[_called(node)], node.args, strict=False)
+        yield from ((word.arg, word.value) for word in node.keywords if word.arg)
+
+
 # Names that a module uses for things of its own: `plan` is also our module, and tensors have records of ours.
 OWN = {
     "builder.py": set(),
@@ -158,6 +208,12 @@ def test_every_name_exists_in_all_versions(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.name)
 def test_every_object_is_named_after_its_class(path: Path) -> None:
     assert not [f"{path.name}:{line} {what}" for what, line in hidden(ast.parse(path.read_text()))]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.name)
+def test_no_object_has_a_second_name_and_no_name_is_made_at_run_time(path: Path) -> None:
+    own = OWN.get(path.name, {"plan", "tensor", "builder", "cache", "parser"})
+    assert not [f"{path.name}:{line} {what}" for what, line in renamed(ast.parse(path.read_text()), own)]
 
 
 def test_the_collection_finds_what_matters() -> None:
@@ -206,6 +262,28 @@ def test_a_hidden_object_is_seen(code: str) -> None:
     assert list(hidden(ast.parse(code)))
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "c = config",
+        "self._c = self._context",
+        "a, e = b, self._engine",
+        "if (e := engine): pass",
+        "t = trt",
+        "Config = trt.IBuilderConfig",
+        "def use(thing): thing.name\nuse(config)",
+        "def use(thing): thing.name\nuse(thing=config)",
+        "getattr(trt, 'Gone')",
+        "getattr(trt.BuilderFlag, 'FP16')",
+        "hasattr(config, 'gone')",
+        "setattr(self._context, 'gone', 1)",
+        "getattr(trt.ComputeCapability, 'SM89')",
+    ],
+)
+def test_a_second_name_or_a_lookup_is_seen(code: str) -> None:
+    assert list(renamed(ast.parse(code)))
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="TensorRT-RTX has no wheels for macOS")
 def test_the_list_of_tensorrt_rtx_is_that_of_the_installed_one() -> None:
     trt = importlib.import_module("tensorrt_rtx")
@@ -216,8 +294,8 @@ def test_the_list_of_tensorrt_rtx_is_that_of_the_installed_one() -> None:
 
 
 def test_the_list_tells_the_versions_apart() -> None:
-    assert RECORDED["BuilderFlag.FP16"] == {"A"}
-    assert RECORDED["IExecutionContext.execute_async_v3"] == {"A", "B", "R"}
+    assert RECORDED["BuilderFlag.FP16"] == {"O", "A"}
+    assert RECORDED["IExecutionContext.execute_async_v3"] == {"O", "A", "B", "R"}
     assert "IExecutionContext.execute_async_v2" not in RECORDED
     assert len(EVERYWHERE) > 1500
 
@@ -228,7 +306,7 @@ def test_the_fake_has_nothing_that_the_real_ones_lack(rtx: bool) -> None:
     trt = fake_tensorrt(Gpu(), rtx)
     kinds = {name: thing for name, thing in vars(trt).items() if isinstance(thing, type)}
     assert {"Runtime", "ICudaEngine", "IExecutionContext", "ILogger"} <= set(kinds)
-    allowed = {name for name, versions in RECORDED.items() if versions >= ({"R"} if rtx else {"A", "B"})}
+    allowed = {name for name, versions in RECORDED.items() if versions >= ({"R"} if rtx else {"O", "A", "B"})}
     for name, kind in kinds.items():
         members = {member for member in dir(kind) if not member.startswith("_") and not hasattr(int, member)}
         assert name in allowed
