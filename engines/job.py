@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import re
 from collections.abc import Callable, Collection
@@ -259,12 +259,11 @@ class Job:
         """The header with what a run on the GPU says. Raises Refused when that is not what the student says."""
         self._progress.enter("Comparing with onnxruntime")
         draft = self._place / "draft.engine"
-        sha = plan.write(draft, header, built.plan).plan_sha256
         try:
-            with store.lent(sha):
+            with store.lent(plan.write(draft, header, built.plan)):
                 header = trial.tried(draft, header, shown, self._step)
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         verdict = header.parity
         assert verdict is not None
         self._send(events.Compared(**verdict.model_dump()))
@@ -278,14 +277,13 @@ class Job:
 
     def _keep(self, header: Header, data: bytes) -> None:
         """In the ledger first: an engine without an entry would be taken for a foreign one."""
-        sha = hashlib.sha256(data).hexdigest()
-        known = store.is_ours(sha)  # the same plan as before, built again
-        store.record(sha, self._out)
+        header = plan.sealed(header, data)
+        store.record(header, self._out)
         try:
             plan.write(self._out, header, data)
         except BaseException:
-            if not known:
-                store.forget(sha)
+            with contextlib.suppress(DtdaError):  # the first error is the one to tell
+                store.forget(header)
             raise
 
     # -- telling ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dtda.core.errors import DtdaError
-from dtda.core.sidecar import Sidecar, sha256, write_atomic
+from dtda.core.sidecar import Sidecar, read_sidecar, sha256, sidecar_path, write_atomic
 from dtda.engines.parity import Parity
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ SUFFIX = ".engine"
 
 Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+RULES = ("thresholds", "size", "margin", "crop", "precision")  # what of a sidecar decides a verdict
 
 
 class Tensor(BaseModel):
@@ -87,7 +88,7 @@ class Header(BaseModel):
     parity: Parity | None = None
     latency_ms: float | None = None
     notes: list[str] = []
-    seal: Sha256 = ""
+    seal: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = UNSEALED.decode()
 
     @property
     def rebuild(self) -> str:
@@ -144,12 +145,17 @@ def write(path: Path, header: Header, plan: bytes | memoryview) -> Header:
 
     Raises DtdaError when the path is a folder, OSError naming the path when the disk is full.
     """
-    whole = {"plan_sha256": hashlib.sha256(plan).hexdigest(), "plan_bytes": len(plan), "seal": UNSEALED.decode()}
-    text = header.model_copy(update=whole).model_dump_json(indent=1).encode()
-    seal = hashlib.sha256(text).hexdigest()
-    text = _with_seal(text, UNSEALED, seal.encode())
+    whole = sealed(header, plan)
+    text = whole.model_dump_json(indent=1).encode()
     write_atomic(path, b"".join((MAGIC, struct.pack("<I", len(text)), text, plan)))
-    return header.model_copy(update=whole | {"seal": seal})
+    return whole
+
+
+def sealed(header: Header, plan: bytes | memoryview) -> Header:
+    """The header as `write` writes it with this plan."""
+    whole = {"plan_sha256": hashlib.sha256(plan).hexdigest(), "plan_bytes": len(plan), "seal": UNSEALED.decode()}
+    made = header.model_copy(update=whole)
+    return made.model_copy(update={"seal": hashlib.sha256(made.model_dump_json(indent=1).encode()).hexdigest()})
 
 
 def check(header: Header, probe: Probe) -> str:
@@ -169,21 +175,44 @@ def check(header: Header, probe: Probe) -> str:
     return f"{mismatch}; build it again: {header.rebuild}" if mismatch else ""
 
 
-def _stale(header: Header) -> str:
-    """How its parent differs from the one it was built from; one that is gone says nothing, the engine has all it needs."""
+def unchecked(header: Header) -> str:
+    """A note where the parent is not there to be compared: the engine has all it needs, and is opened; "" where it is."""
     parent = Path(header.onnx_path)
-    if header.onnx_sha256 and parent.is_file() and sha256(parent) != header.onnx_sha256:
+    if not header.onnx_sha256 or (parent.is_file() and (header.sidecar is None or sidecar_path(parent).is_file())):
+        return ""
+    return f"{parent}, which it was built from, is gone, so it cannot be told whether the student has changed"
+
+
+def _stale(header: Header) -> str:
+    """How its parent differs from the one it was built from; one that is gone says nothing, see `unchecked`."""
+    parent = Path(header.onnx_path)
+    if unchecked(header) or not header.onnx_sha256:
+        return ""
+    if sha256(parent) != header.onnx_sha256:
         return f"{parent} has changed since the engine was built from it"
+    if header.sidecar is None:
+        return ""
+    try:
+        now = read_sidecar(parent)
+    except DtdaError as error:
+        return str(error).rstrip(".")
+    changed = [name for name in RULES if getattr(now, name) != getattr(header.sidecar, name)]
+    if changed:
+        return f"in {sidecar_path(parent)} {', '.join(changed)} has changed since the engine was built from it"
     return ""
 
 
+def version_here(package: str, probe: Probe) -> str:
+    """Of a TensorRT package that loads here; "" for one that does not."""
+    return probe.version if package == probe.package else probe.versions.get(package, "")
+
+
 def _mismatch(header: Header, probe: Probe) -> str:
-    if probe.package != header.package:
+    here = version_here(header.package, probe)
+    if not here:
         return f"it needs {PACKAGES[header.package]}, here is {PACKAGES.get(probe.package, 'none')}"
-    if probe.version != header.version:
-        return (
-            f"it was built with {header.runtime}, here is {probe.version}, and engines run with their own version only"
-        )
+    if here != header.version:
+        return f"it was built with {header.runtime}, here is {here}, and engines run with their own version only"
     if probe.compute_capability not in header.compute_capabilities:
         return (
             f"it was built for compute capability {', '.join(header.compute_capabilities)}, "

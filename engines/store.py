@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dtda.core.errors import DtdaError
 from dtda.core.sidecar import write_atomic
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dtda.engines.probe import Probe
 
 LEDGER = "ledger.json"
+LOCK_S = 10.0
 LOCK = ".lock"
 
 
@@ -52,24 +53,36 @@ def default_path(student: str, precision: str, compute_capabilities: list[str]) 
     return folder() / f"{student}.{precision}.{'-'.join(compute_capabilities)}{plan.SUFFIX}"
 
 
-def record(sha: str, path: Path | None = None) -> None:
-    """Remember that this program wrote the plan with this sha256, to `path`."""
-    row = {"path": str(path.absolute()) if path else "", "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    with _lock():
-        write_atomic(folder() / LEDGER, json.dumps(_ledger() | {sha: row}, indent=1).encode())
+def record(header: plan.Header, path: Path | None = None, before: plan.Header | None = None) -> None:
+    """Remember that this program wrote the engine of this header, sealed by `plan.sealed`, to `path`.
 
-
-def forget(sha: str) -> None:
-    """The plan with this sha256 is not to be loaded any more."""
+    before: the header that it takes the place of, which is forgotten in the same step. An older copy of the file, such as
+    one that was made before the engine failed its comparison, is a foreign one from then on.
+    """
+    row = {
+        "plan": header.plan_sha256,
+        "path": str(path.absolute()) if path else "",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     with _lock():
         ledger = _ledger()
-        if ledger.pop(sha, None) is not None:
-            write_atomic(folder() / LEDGER, json.dumps(ledger, indent=1).encode())
+        if before is not None:
+            ledger.pop(before.seal, None)
+        _write_ledger(ledger | {header.seal: row})
 
 
-def is_ours(sha: str) -> bool:
-    """Whether this program, for this user on this machine, wrote the plan with this sha256."""
-    return sha in _ledger()
+def forget(header: plan.Header) -> None:
+    """The engine of this header is not to be loaded any more."""
+    with _lock():
+        ledger = _ledger()
+        if ledger.pop(header.seal, None) is not None:
+            _write_ledger(ledger)
+
+
+def is_ours(header: plan.Header) -> bool:
+    """Whether this program, for this user on this machine, wrote this header for this plan."""
+    row = _ledger().get(header.seal)
+    return row is not None and row["plan"] == header.plan_sha256
 
 
 def entries(probe: Probe | None = None) -> list[Entry]:
@@ -89,9 +102,13 @@ def entry(path: Path, probe: Probe | None = None) -> Entry:
         header = plan.read_header(path)
     except (DtdaError, OSError) as error:
         return Entry(path, None, size, False, str(error))
-    if not is_ours(header.plan_sha256):
+    if not is_ours(header):
         return Entry(path, header, size, False, foreign(path, header))
-    return Entry(path, header, size, True, plan.check(header, probe) if probe is not None else "")
+    try:
+        reason = plan.check(header, probe) if probe is not None else ""
+    except OSError as error:  # of its parent
+        reason = f"{header.onnx_path}, which it was built from, cannot be read ({error.strerror}); make it readable."
+    return Entry(path, header, size, True, reason)
 
 
 def foreign(path: Path, header: plan.Header) -> str:
@@ -105,28 +122,29 @@ def foreign(path: Path, header: plan.Header) -> str:
 def remove(path: Path) -> None:
     """Delete an engine and forget it. Raises DtdaError for a file that is neither an engine nor named like one."""
     try:
-        sha = plan.read_header(path).plan_sha256
+        header = plan.read_header(path)
     except DtdaError:
         if path.suffix != plan.SUFFIX or not path.is_file():
             raise
-        sha = ""  # a damaged one
+        path.unlink()  # a damaged one
+        return
     path.unlink()
-    other = _ledger().get(sha, {}).get("path", "")
-    if not (other and Path(other) != path.absolute() and Path(other).is_file()):  # the same plan, copied elsewhere
-        forget(sha)
+    other = _ledger().get(header.seal, {}).get("path", "")
+    if not (other and Path(other) != path.absolute() and Path(other).is_file()):  # the same engine, copied elsewhere
+        forget(header)
 
 
 @contextlib.contextmanager
-def lent(sha: str) -> Iterator[None]:
-    """The plan with this sha256 may be loaded meanwhile; afterwards as before."""
-    known = is_ours(sha)
+def lent(header: plan.Header) -> Iterator[None]:
+    """The engine of this header may be loaded meanwhile; afterwards as before."""
+    known = is_ours(header)
     if not known:
-        record(sha)
+        record(header)
     try:
         yield
     finally:
         if not known:
-            forget(sha)
+            forget(header)
 
 
 @contextlib.contextmanager
@@ -160,19 +178,35 @@ def _sweep(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _lock() -> Any:
-    from filelock import FileLock
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    from filelock import FileLock, Timeout
 
     folder().mkdir(parents=True, exist_ok=True)
-    return FileLock(folder() / LOCK, timeout=10)
+    try:
+        with FileLock(folder() / LOCK, timeout=LOCK_S):
+            yield
+    except Timeout as error:
+        raise DtdaError(
+            f"{folder()} is held by another program; end it and try again, or name another folder in DTDA_ENGINES."
+        ) from error
+
+
+def _write_ledger(ledger: dict[str, dict[str, str]]) -> None:
+    try:
+        write_atomic(folder() / LEDGER, json.dumps(ledger, indent=1).encode())
+    except OSError as error:
+        raise DtdaError(
+            f"{folder() / LEDGER}: {error.strerror or error}; make room there, or name another folder in DTDA_ENGINES."
+        ) from error
 
 
 def _ledger() -> dict[str, dict[str, str]]:
-    """sha256 of the plan -> where and when it was written. Raises DtdaError when the file is damaged."""
+    """Seal of the header -> sha256 of the plan, where and when it was written. Raises DtdaError when it is damaged."""
     path = folder() / LEDGER
     try:
         ledger = json.loads(path.read_text("utf-8"))
-        return {str(sha): {"path": str(row["path"]), "at": str(row["at"])} for sha, row in ledger.items()}
+        return {str(seal): {name: str(row[name]) for name in ("plan", "path", "at")} for seal, row in ledger.items()}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -30,17 +30,16 @@ def open_session(path: Path, kind: str) -> Session:
 
     It is judged by header, ledger and probe before TensorRT sees it: plans are code, and foreign ones are not run.
     """
-    header = plan.read_header(path)
+    header, data = plan.read_plan(path)  # at once: what is judged is what is loaded
     if header.kind != kind:
         way = "--detector" if header.kind == "detector" else "--engine"
         raise DtdaError(f"{path} is an engine of a {header.kind}, not of a {kind}; name it with {way}.")
-    if not store.is_ours(header.plan_sha256):
+    if not store.is_ours(header):
         raise DtdaError(store.foreign(path, header))
     here = probe()
     reason = plan.check(header, here)
     if reason:
         raise DtdaError(f"{path}: {reason}")
-    header, data = plan.read_plan(path)
     trt = nvidia.load(header.package)
     if trt.__version__ != header.version:
         raise DtdaError(f"{path} is of {header.runtime}, here is {trt.__version__}; build it again: {header.rebuild}")
@@ -58,7 +57,8 @@ class TensorRtEngine:
             if header.sidecar is None:
                 raise DtdaError(f"{path} lacks its student's sidecar; build it again: {header.rebuild}")
             sidecar = header.sidecar
-            unchecked = ("not compared with its student yet: `dtda engine check`",) if header.parity is None else ()
+            notes = [] if header.parity is not None else ["not compared with its student: `dtda engine check`"]
+            notes += [gone] if (gone := plan.unchecked(header)) else []
             self.info = EngineInfo(
                 name=sidecar.name,
                 path=str(path),
@@ -70,7 +70,7 @@ class TensorRtEngine:
                 threshold=sidecar.threshold,
                 sha256=header.onnx_sha256,  # whose threshold and figures are meant
                 max_batch=header.batch.max,
-                notes=(*sidecar.notes, *header.notes, *unchecked),
+                notes=(*sidecar.notes, *header.notes, *notes),
                 crop=sidecar.crop,
             )
             self.infer(np.zeros((1, sidecar.size, sidecar.size, 3), np.uint8))  # a broken engine fails now, not later

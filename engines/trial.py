@@ -7,6 +7,7 @@ One that fails stays on disk with its verdict, if it was there before, but is ne
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def _median_ms(call: Callable[[], object]) -> float:
 
 def report(header: Header, verdict: Parity) -> Path:
     """Keep the outcome of a comparison, as JSON and as text beside it, also of an engine that is not kept. Its path."""
-    name = f"{header.name}.{header.precision}.{header.built.replace(':', '')}"
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"{header.name}.{header.precision}.{header.built.replace(':', '')}")
     path = store.folder() / "reports" / f"{name}.json"
     about = header.model_dump(mode="json", exclude={"sidecar", "seal"}) | {"parity": verdict.model_dump()}
     write_atomic(path, (json.dumps(about, indent=2) + "\n").encode())
@@ -125,4 +126,11 @@ def check(path: Path, extra: Sequence[Path] = (), step: Step = lambda _: None) -
     outcome = tried(path, header, shown, step)
     assert outcome.parity is not None
     report(outcome, outcome.parity)
-    return plan.write(path, outcome, data)
+    after = plan.sealed(outcome, data)
+    store.record(after, path, before=header)  # first, so that one that failed is refused whatever happens next
+    try:
+        return plan.write(path, after, data)
+    except BaseException:
+        if outcome.parity.passed:
+            store.record(header, path, before=after)
+        raise

@@ -222,7 +222,7 @@ def test_check_refuses_an_engine_that_says_something_else(
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "cut short"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"), "changed after it was built"),
-        (lambda path: store.forget(plan.read_header(path).plan_sha256), "was not built by this program"),
+        (lambda path: store.forget(plan.read_header(path)), "was not built by this program"),
         (lambda path: path.write_bytes(b"garbage"), "not an engine of this program"),
         (lambda path: path.unlink(), "no such engine"),
     ],

@@ -176,7 +176,7 @@ def test_deleting_asks(
     monkeypatch.setenv("DTDA_ENGINES", str(tmp_path))
     path = tmp_path / "a.engine"
     made = plan.write(path, surveys.header(), b"plan")
-    store.record(made.plan_sha256, path)
+    store.record(made, path)
     changed: list[None] = []
     dialog.changed.connect(lambda: changed.append(None))
     row = surveys.engine_row(store.entry(path))
@@ -189,7 +189,7 @@ def test_deleting_asks(
     answer = next(button for button in question.buttons() if ("Delete" in button.text()) is sure)
     qtbot.mouseClick(answer, Qt.MouseButton.LeftButton)
     assert path.exists() is not sure
-    assert store.is_ours(made.plan_sha256) is not sure
+    assert store.is_ours(made) is not sure
     assert bool(changed) is sure
 
 

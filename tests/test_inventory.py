@@ -34,7 +34,7 @@ def look(monkeypatch: pytest.MonkeyPatch, probe: Probe = surveys.NO_GPU, *paths:
 def write(path: Path, **changes: Any) -> None:
     """An engine of this program whose plan is no plan."""
     made = plan.write(path, surveys.header(**{"platform": plan.platform_tag(), **changes}), b"plan")
-    store.record(made.plan_sha256, path)
+    store.record(made, path)
 
 
 def test_without_engines_the_shipped_student_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

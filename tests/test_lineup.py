@@ -37,7 +37,7 @@ def engine(student: Path, name: str = "tiny.fp16.8.9.engine", **changes: object)
                          compute_capabilities=["8.9"], precision="fp16", onnx_sha256=sha256(student), onnx_path=str(student),
                          sidecar=read_sidecar(student))  # fmt: skip
     path = store.folder() / name
-    store.record(plan.write(path, header.model_copy(update=changes), b"plan").plan_sha256, path)
+    store.record(plan.write(path, header.model_copy(update=changes), b"plan"), path)
     return path
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dtda.core.errors import DtdaError
-from dtda.core.sidecar import read_sidecar, sha256
+from dtda.core.sidecar import Threshold, read_sidecar, sha256, sidecar_path, write_sidecar
 from dtda.engines import plan
 from dtda.engines.parity import Parity
 from dtda.engines.probe import Probe
@@ -172,6 +172,10 @@ def test_it_runs_where_it_was_built(header: plan.Header) -> None:
     [
         ({"version": "11.4.1.5"}, "with TensorRT 11.4.0.106, here is 11.4.1.5"),
         ({"package": "tensorrt_rtx", "version": "1.7.1.116"}, "needs TensorRT, here is TensorRT-RTX"),
+        (
+            {"package": "tensorrt_rtx", "version": "1.7.1.116", "versions": {"tensorrt": "11.5"}},
+            "with TensorRT 11.4.0.106, here is 11.5",
+        ),
         ({"compute_capability": "8.6"}, "for compute capability 8.9"),
         ({"gpu": "NVIDIA GeForce RTX 4090"}, "on NVIDIA GeForce RTX 4070, here is NVIDIA GeForce RTX 4090"),
     ],
@@ -208,6 +212,53 @@ def test_an_engine_of_a_student_that_has_changed_is_stale(
     assert "has changed" in reason
     gone = header.model_copy(update={"onnx_path": str(tmp_path / "gone.onnx")})
     assert plan.check(gone, HERE) == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("thresholds", {"default": Threshold(value=0.9, rule="EER", split="dev")}),
+        ("size", 80),
+        ("margin", 3.0),
+        ("crop", "upright"),
+        ("precision", "fp16"),
+    ],
+)
+def test_an_engine_of_a_student_whose_sidecar_has_changed_is_stale(
+    header: plan.Header, student: Path, field: str, value: Any
+) -> None:
+    sidecar = read_sidecar(student)
+    write_sidecar(student, sidecar.model_copy(update={"notes": ["told otherwise"], "licence": "another"}))
+    assert plan.check(header, HERE) == ""
+    try:
+        write_sidecar(student, sidecar.model_copy(update={field: value}))
+        reason = plan.check(header, HERE)
+        assert f"{student.name}.json {field} has changed since" in reason
+        assert header.rebuild in reason
+        sidecar_path(student).write_text("{")
+        assert "not a valid sidecar" in plan.check(header, HERE)
+    finally:
+        write_sidecar(student, sidecar)
+
+
+def test_a_parent_that_is_gone_is_noted(header: plan.Header, make_student: Callable[..., Path], tmp_path: Path) -> None:
+    parent = make_student(tmp_path)
+    here = header.model_copy(update={"onnx_path": str(parent), "onnx_sha256": sha256(parent)})
+    assert plan.unchecked(here) == ""
+    sidecar_path(parent).unlink()
+    assert "is gone, so it cannot be told whether" in plan.unchecked(here)
+    assert plan.check(here, HERE) == ""
+    parent.unlink()
+    assert "is gone, so it cannot be told whether" in plan.unchecked(here)
+    assert plan.check(here, HERE) == ""
+
+
+def test_with_both_packages_installed_each_engine_runs_with_its_own(header: plan.Header) -> None:
+    both = replace(HERE, versions={"tensorrt": "11.4.0.106", "tensorrt_rtx": "1.7.1.116"})
+    rtx = {"package": "tensorrt_rtx", "version": "1.7.1.116"}
+    assert plan.check(header.model_copy(update=rtx), both) == ""
+    assert "needs TensorRT-RTX" in plan.check(header.model_copy(update=rtx), HERE)
+    assert "here is 1.7.1.116" in plan.check(header.model_copy(update=rtx | {"version": "1.6"}), both)
 
 
 def test_an_engine_that_failed_its_parity_is_never_run(header: plan.Header) -> None:

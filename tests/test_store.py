@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_tensorrt import ready, write_engine
 
 from dtda.core.errors import DtdaError
-from dtda.engines import plan, store
+from dtda.engines import plan, store, tensorrt, trial
+from dtda.engines.parity import Parity
 from dtda.engines.probe import Probe
 
 NO_GPU = Probe("no_gpu", "There is no NVIDIA GPU here.")
+FACTS = plan.Header(
+    name="x", package="tensorrt", version="11", platform="linux-x86_64", compute_capabilities=["8.9"], precision="fp32",
+    onnx_sha256="", onnx_path="/x.onnx",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_nothing_is_there_at_first(home: Path) -> None:
     assert store.entries(NO_GPU) == []
-    assert not store.is_ours("0" * 64)
+    assert not store.is_ours(FACTS)
     assert not home.exists()
 
 
@@ -74,7 +84,7 @@ def test_removing_forgets(home: Path, student: Path, tmp_path: Path) -> None:
     header = write_engine(home / "a.engine", student)
     store.remove(home / "a.engine")
     assert not (home / "a.engine").exists()
-    assert not store.is_ours(header.plan_sha256)
+    assert not store.is_ours(header)
     (home / "bad.engine").write_bytes(b"garbage")
     store.remove(home / "bad.engine")
     assert not (home / "bad.engine").exists()
@@ -93,12 +103,12 @@ def test_removing_a_copy_leaves_the_engine_usable(home: Path, student: Path) -> 
 
 
 def test_a_plan_that_is_lent_is_ours_for_that_long(home: Path, student: Path) -> None:
-    with store.lent("0" * 64):
-        assert store.is_ours("0" * 64)
-        with store.lent("0" * 64):
+    with store.lent(FACTS):
+        assert store.is_ours(FACTS)
+        with store.lent(FACTS):
             pass
-        assert store.is_ours("0" * 64)
-    assert not store.is_ours("0" * 64)
+        assert store.is_ours(FACTS)
+    assert not store.is_ours(FACTS)
 
 
 def test_a_damaged_ledger_is_told_and_nothing_is_trusted(home: Path) -> None:
@@ -106,7 +116,7 @@ def test_a_damaged_ledger_is_told_and_nothing_is_trusted(home: Path) -> None:
     for text in ("", "[]", '{"a": 1}', "{", "\x00"):
         (home / store.LEDGER).write_text(text)
         with pytest.raises(DtdaError, match="is damaged"):
-            store.is_ours("0" * 64)
+            store.is_ours(FACTS)
 
 
 def test_names_tell_student_precision_and_cards(home: Path) -> None:
@@ -115,12 +125,16 @@ def test_names_tell_student_precision_and_cards(home: Path) -> None:
 
 def test_several_processes_write_one_ledger(home: Path) -> None:
     code = (
-        "import sys; from dtda.engines import store\n"
-        "for step in range(10): store.record(f'{int(sys.argv[1]):02d}{step:062d}')"
+        "import sys; from dtda.engines import plan, store\n"
+        "made = plan.Header.model_validate_json(sys.argv[2])\n"
+        "for step in range(10):\n"
+        "    store.record(made.model_copy(update={'seal': f'{int(sys.argv[1]):02d}{step:062d}'}))"
     )
-    children = [subprocess.Popen([sys.executable, "-c", code, str(number)]) for number in range(2)]
+    facts = FACTS.model_dump_json()
+    children = [subprocess.Popen([sys.executable, "-c", code, str(number), facts]) for number in range(2)]
     assert [child.wait(60) for child in children] == [0, 0]
-    assert all(store.is_ours(f"{number:02d}{step:062d}") for number in range(2) for step in range(10))
+    seals = [f"{number:02d}{step:062d}" for number in range(2) for step in range(10)]
+    assert all(store.is_ours(FACTS.model_copy(update={"seal": seal})) for seal in seals)
 
 
 def test_a_workplace_is_empty_and_goes(home: Path) -> None:
@@ -152,9 +166,114 @@ def test_what_a_killed_process_left_is_removed_and_that_of_a_living_one_is_not(h
             child.stdout.close()
 
 
-def test_the_plan_is_what_the_ledger_knows(home: Path, student: Path) -> None:
-    """The header may change, when the parity is recorded; the plan may not."""
-    header = write_engine(home / "a.engine", student)
-    _, data = plan.read_plan(home / "a.engine")
-    plan.write(home / "a.engine", header.model_copy(update={"latency_ms": 0.3}), data)
+def test_the_ledger_knows_header_and_plan(home: Path, student: Path) -> None:
+    """A plan that is ours behind a header that this program did not write is foreign, well sealed or not."""
+    path = home / "a.engine"
+    before = write_engine(path, student)
+    _, data = plan.read_plan(path)
+    forged = plan.write(path, before.model_copy(update={"latency_ms": 0.3}), data)
+    assert not store.entries(ready())[0].ours
+    assert not store.is_ours(before.model_copy(update={"plan_sha256": "0" * 64}))
+    store.record(forged, path, before=before)
     assert store.entries(ready())[0].ours
+    assert not store.is_ours(before)
+
+
+def test_a_copy_made_before_a_failed_check_is_refused(
+    home: Path, make_student: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, copy = home / "a.engine", tmp_path / "copy.engine"
+    write_engine(path, make_student(tmp_path))
+    copy.write_bytes(path.read_bytes())
+    bad = Parity(frames=9, max_dp=0.4, mean_dp=0.1, flips=2, limit=0.02, passed=False, reference="onnxruntime")
+    monkeypatch.setattr(trial, "pictures", lambda *_: None)
+    monkeypatch.setattr(trial, "tried", lambda path, header, *_: header.model_copy(update={"parity": bad}))
+    assert trial.check(path).parity == bad
+    assert "was refused" in store.entry(path, ready()).reason
+    assert "was not built by this program" in store.entry(copy, ready()).reason
+    with pytest.raises(DtdaError, match="was not built by this program"):
+        tensorrt.open_engine(copy)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_verdict_that_cannot_be_written_counts_all_the_same(
+    home: Path, student: Path, monkeypatch: pytest.MonkeyPatch, passed: bool
+) -> None:
+    write_engine(home / "a.engine", student)
+    found = Parity(frames=9, max_dp=0, mean_dp=0, flips=0, limit=0.02, passed=passed, reference="onnxruntime")
+    monkeypatch.setattr(trial, "pictures", lambda *_: None)
+    monkeypatch.setattr(trial, "tried", lambda path, header, *_: header.model_copy(update={"parity": found}))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plan, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        trial.check(home / "a.engine")
+    assert store.entry(home / "a.engine").ours is passed
+
+
+def test_reports_stay_in_their_folder(home: Path) -> None:
+    found = Parity(frames=9, max_dp=0, mean_dp=0, flips=0, limit=0.02, passed=True, reference="onnxruntime")
+    path = trial.report(FACTS.model_copy(update={"name": "../../a b"}), found)
+    assert path.parent == home / "reports"
+    assert path.name == ".._.._a_b.fp32..json"
+
+
+def remade(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the JSON of a header, whatever its seal says then."""
+    data = path.read_bytes()
+    start = len(plan.MAGIC) + 4
+    (length,) = struct.unpack_from("<I", data, start - 4)
+    facts = json.loads(data[start : start + length])
+    change(facts)
+    text = json.dumps(facts, indent=1).encode()
+    path.write_bytes(plan.MAGIC + struct.pack("<I", len(text)) + text + data[start + length :])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda facts: facts.pop("seal"), "header was changed"),
+        (lambda facts: facts.update(seal=""), "not valid (seal"),
+        (lambda facts: facts.update(seal="0" * 64), "header was changed"),
+        (lambda facts: facts.update(seal=7), "not valid (seal"),
+        (lambda facts: facts.update(onnx_path="a\0b"), "header was changed"),
+        (lambda facts: facts.update(plan_bytes=10**30), "header"),
+        (lambda facts: facts.update(options={"a": float("nan")}), "header"),
+    ],
+)
+def test_one_bad_file_never_hides_the_others(
+    home: Path, student: Path, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    write_engine(home / "good.engine", student)
+    write_engine(home / "bad.engine", student, max_batch=3)
+    remade(home / "bad.engine", change)
+    bad, good = store.entries(ready())
+    assert bad.header is None
+    assert words in bad.reason
+    assert (good.ours, good.reason) == (True, "")
+
+
+def test_a_parent_that_cannot_be_read_hides_nothing(home: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_engine(home / "a.engine", student)
+
+    def locked(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(plan, "sha256", locked)
+    (entry,) = store.entries(ready())
+    assert f"{student}, which it was built from, cannot be read (Permission denied)" in entry.reason
+
+
+def test_a_ledger_that_is_held_or_full_names_the_way_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LOCK_S", 0.05)
+    with store._lock(), ThreadPoolExecutor(1) as thread, pytest.raises(DtdaError, match=r"is held by .* DTDA_ENGINES"):
+        thread.submit(store.record, FACTS).result()
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(store, "write_atomic", full)
+    with pytest.raises(DtdaError, match=r"No space left on device; make room there, or name .* DTDA_ENGINES"):
+        store.record(FACTS)
