@@ -8,6 +8,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
+from dtda.app.engine_texts import NOT_COMPARED
 from dtda.app.records import PlayerState
 from dtda.app.tally import Tally
 from dtda.core.types import EngineInfo
@@ -41,9 +42,11 @@ class StatusLine(QWidget):
         else:
             precision, provider = info.precision.upper(), info.provider.removesuffix("ExecutionProvider")
             batch = "any number of" if info.max_batch is None else f"up to {info.max_batch}"
+            known = [parity] if parity else info.notes  # what was found last, else what the engine was opened with
+            warning = f" · {NOT_COMPARED}" if any(text.lower().startswith(NOT_COMPARED) for text in known) else ""
             notes = "".join(f"\n{note}" for note in (*info.notes, *([parity] if parity else [])))
             self.engine.set_texts(
-                f"{info.name} · {info.backend} · {precision} · {provider}",
+                f"{info.name} · {info.backend} · {precision} · {provider}{warning}",
                 f"Student: {info.name} ({info.size} px)\nFile: {info.path}\nRuns on: {info.backend}, {precision}, "
                 f"{info.provider}\nFaces at once: {batch}\nDetector: {detector}{notes}",
             )

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,6 +101,21 @@ def test_the_status_line_tells_what_really_runs(show: Callable[..., Window], qtb
     for fact in ("/engines/a.engine", "up to 8", "Card by pycuda", "CenterFace", "Not for sale."):
         assert fact in tip
     qtbot.waitUntil(lambda: "Passed: within the limits" in window.views.status.engine.toolTip())
+
+
+def test_an_engine_that_was_not_compared_says_so_in_the_status_line(show: Callable[..., Window], qtbot: QtBot) -> None:
+    window = show()
+    window.found = surveys.survey(surveys.READY)  # without it: known from the engine alone
+    opened = replace(info("/engines/a.engine"), notes=("not compared with its student: `dtda engine check`",))
+    window.run(opened, engine="/engines/a.engine")
+    told = "tiny · TensorRT 1.2 · FP16 · Card by pycuda"
+    assert window.engines.name == f"{told} · not compared"
+    window.found = surveys.survey(surveys.READY, surveys.engine("a.engine"))  # compared meanwhile
+    window.engines.look()
+    qtbot.waitUntil(lambda: window.engines.name == told)
+    window.found = surveys.survey(surveys.READY, surveys.engine("a.engine", parity=None))
+    window.engines.look()
+    qtbot.waitUntil(lambda: window.engines.name == f"{told} · not compared")
 
 
 def test_a_switch_is_marked_and_the_threshold_is_the_processors(show: Callable[..., Window]) -> None:

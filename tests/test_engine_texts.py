@@ -32,9 +32,9 @@ def test_parity_is_told_whether_it_passed_failed_or_was_not_checked() -> None:
     assert "max |dp| 0.0012 (at most 0.02)" in passed
     failed = surveys.PARITY.model_copy(update={"passed": False, "flips": 3})
     assert texts.parity_sentence(failed).startswith("Refused")
-    assert texts.parity_sentence(None).startswith("Not checked")
+    assert texts.parity_sentence(None).startswith("Not compared")
     assert texts.parity(surveys.engine()) == "0.0012, 0 flips"
-    assert texts.parity(surveys.engine(parity=None)) == "not checked"
+    assert texts.parity(surveys.engine(parity=None)) == texts.NOT_COMPARED == "not compared"
     assert texts.parity(surveys.survey().rows[0]) == "reference"
 
 

@@ -88,6 +88,19 @@ def test_there_and_back_without_losing_a_frame(live: Live, rig: Rig, student: Pa
     assert rig.gpu.launches > 0
 
 
+def test_a_threshold_of_the_user_stays_with_its_student(live: Live, student: Path, tmp_path: Path) -> None:
+    write_engine(tmp_path / "tiny.engine", student)
+    live.until(lambda: live.backend().startswith("onnxruntime"))
+    live.processor.use_threshold(0.77)
+    for name, backend in ((tmp_path / "tiny.engine", "TensorRT"), (student, "onnxruntime")):
+        live.processor.use_engine(str(name))
+        live.until(lambda backend=backend: live.backend().startswith(backend))
+        live.step()
+        assert live.processor.choice.threshold == 0.77
+        assert live.processor._pipeline is not None
+        assert live.processor._pipeline.threshold == 0.77
+
+
 def test_an_engine_that_breaks_leaves_the_picture_and_frees_the_gpu(
     live: Live, rig: Rig, student: Path, tmp_path: Path
 ) -> None:

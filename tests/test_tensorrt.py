@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, save
 
+from dtda.app.engine_texts import NOT_COMPARED
 from dtda.core.errors import DtdaError
+from dtda.core.sidecar import sha256
 from dtda.engines import device, ort, plan
 from dtda.engines.registry import open_engine
 from dtda.engines.session import STEADY
@@ -72,14 +74,15 @@ def test_it_scores_as_its_student_does(rig: Rig, engine_file: Path, student: Pat
     engine.close()
 
 
-def test_info_tells_what_really_runs(rig: Rig, engine_file: Path) -> None:
+def test_info_tells_what_really_runs(rig: Rig, engine_file: Path, student: Path) -> None:
     engine = open_engine(engine_file)
     info = engine.info
     assert info.backend == f"TensorRT {VERSION}"
     assert info.provider in ("Fake GPU by pycuda", "Fake GPU by cuda.bindings")
     assert (info.name, info.path, info.size, info.margin, info.threshold) == ("tiny", str(engine_file), 64, 1.5, 0.5)
     assert (info.precision, info.max_batch) == ("fp32", 4)
-    assert "not compared" in info.notes[-1]
+    assert info.notes[-1].startswith(NOT_COMPARED)
+    assert info.sha256 == sha256(student)  # by which a threshold is kept when the same student runs elsewhere
     engine.close()
 
 
