@@ -86,8 +86,7 @@ def _try_detector(path: Path, header: Header, frames: Floats, step: Step) -> tup
         step(0.2)
         engine = heatmaps.session_run(session)
         title = f"onnxruntime {onnxruntime.__version__}"
-        limit = parity.LIMITS[header.precision]
-        verdict = heatmaps.compare(engine, heatmaps.session_run(reference), frames, limit, title)
+        verdict = heatmaps.compare(engine, heatmaps.session_run(reference), frames, header.precision, title)
         step(0.8)
         return verdict, _median_ms(lambda: engine(frames[:1]))
     finally:

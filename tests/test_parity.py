@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -65,6 +66,43 @@ def test_engines_are_compared_in_batches(student: Path, make_student: Callable[.
     other = parity.compare(bad, good, chips, 0.5, 1e-3)
     assert not other.passed
     assert other.max_dp == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.parametrize(("count", "most"), [(90, 8), (90, 1), (90, 3), (7, 8), (1, 2), (200, 64), (18, 2)])
+def test_batches_of_every_size_are_compared(student: Path, count: int, most: int) -> None:
+    good, told = ort.open_engine(student), []
+
+    class Recorded:
+        info = dataclasses.replace(good.info, max_batch=most)
+
+        def infer(self, chips: Image) -> np.ndarray:
+            told.append(len(chips))
+            return good.infer(chips)
+
+    chips = np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), np.uint8)
+    verdict = parity.compare(Recorded(), good, chips, 0.1, 0.02)
+    assert verdict.passed
+    assert verdict.frames == sum(told) >= count
+    assert max(told) <= most
+    for size in {1, min(3, most), most}:
+        assert told.count(size) >= 4, size  # the third call makes the CUDA graph, the fourth replays it
+
+
+def test_ones_and_threes_are_compared_too(student: Path) -> None:
+    """An engine that is wrong for one face alone, the live case, is seen by the gate."""
+    good = ort.open_engine(student)
+
+    class Wrong:
+        def __init__(self, size: int) -> None:
+            self.info, self.size = dataclasses.replace(good.info, max_batch=8), size
+
+        def infer(self, chips: Image) -> np.ndarray:
+            return good.infer(chips) + 0.1 * (len(chips) == self.size)
+
+    chips = np.random.default_rng(0).integers(0, 256, (90, 64, 64, 3), np.uint8)
+    assert parity.compare(Wrong(0), good, chips, 0.1, 0.02).passed
+    for size in (1, 3, 8):
+        assert not parity.compare(Wrong(size), good, chips, 0.1, 0.02).passed
 
 
 # -- the faces --------------------------------------------------------------------------------------------------------
