@@ -26,13 +26,18 @@ from dtda.engines.registry import open_engine
 MB = 1 << 20
 SETTLED = 0.25  # of the time, after which memory should not grow any more
 HOST_MB, GPU_MB = 64, 64  # by how much it may
+LEAST_SWITCHES = 2  # there and back
 OPEN_S = 120.0  # TensorRT-RTX compiles when an engine is first used
 
 
 @dataclass
 class Soak:
-    """What was seen. memory: seconds, host MB, GPU MB in use (-1 without a GPU)."""
+    """What was seen. engines: what should run in turns, as --engine takes it. ran: which of them did. switches: from one to
+    another. gpu: one of them runs on the GPU. memory: seconds, host MB, GPU MB in use (-1 where that cannot be read)."""
 
+    engines: tuple[str, ...] = ()
+    ran: set[str] = field(default_factory=set)
+    gpu: bool = False
     frames: int = 0
     judged: int = 0
     switches: int = 0
@@ -49,8 +54,15 @@ class Soak:
 
     def problems(self) -> list[str]:
         found = list(self.errors)
-        if self.judged < 0.9 * self.frames:
+        if not self.judged or self.judged < 0.9 * self.frames:
             found.append(f"only {self.judged} of {self.frames} frames were judged")
+        found += [f"{Path(engine).name} never ran" for engine in self.engines if engine not in self.ran]
+        if self.switches < LEAST_SWITCHES and len(self.engines) > 1:
+            found.append(f"the engine was changed {self.switches} times only (at least {LEAST_SWITCHES})")
+        if not self.memory:
+            found.append("the memory was never read")
+        elif self.gpu and min(row[2] for row in self.memory) < 0:
+            found.append("the GPU's memory could not be read")
         for column, name, most in ((1, "host", HOST_MB), (2, "GPU", GPU_MB)):
             if self.growth(column) > most:
                 found.append(f"{name} memory grew by {self.growth(column):.0f} MB (at most {most})")
@@ -63,7 +75,7 @@ class Soak:
 def soak(engines: Sequence[str], clip: Sequence[Image], minutes: float, switch_s: float = 10.0, detector: str = "centerface",
          write: Callable[[str], object] = lambda _: None) -> Soak:  # fmt: skip
     """clip: uint8 [H, W, 3] BGR frames, shown over and over. switch_s: between two changes of the engine."""
-    result = Soak()
+    result = Soak(tuple(engines))
     inbox: Mailbox[Shot] = Mailbox()
     outbox: Mailbox[Observation] = Mailbox()
     parts = Parts(open_detector, open_engine, lambda d, e, threshold: Pipeline(d, e, threshold=threshold))
@@ -82,8 +94,11 @@ def soak(engines: Sequence[str], clip: Sequence[Image], minutes: float, switch_s
             result.errors += [notice.text for notice in processor.notices() if notice.level != "info"]
             path = processor.info.path if processor.info else ""
             if path != current:
+                result.switches += bool(current and path)
                 current, last = path, now
-                result.switches += 1
+                if processor.info is not None:
+                    result.ran.add(processor.choice.engine)  # set before the info
+                    result.gpu |= processor.info.backend.startswith("TensorRT")
                 write(f"{now - began:7.1f} s  {Path(path).name}")
             if current and index % len(clip) == 0 and seen.verdicts and seen.verdicts[0].scored:
                 result.scores.setdefault(Path(current).name, []).append(seen.verdicts[0].p_frame)
