@@ -150,7 +150,7 @@ class PycudaDevice(_Graphs):
     def __init__(self, cuda: Any, index: int = 0) -> None:
         """cuda: the module pycuda.driver."""
         self._cuda = cuda
-        self._below = 0
+        self._primary = 0  # the context's handle, once it was pushed
         self._context: Any = None
         with self._told("starting"):
             cuda.init()
@@ -158,12 +158,12 @@ class PycudaDevice(_Graphs):
                 raise DeviceError(f"There is no GPU {index}; nvidia-smi lists those there are.")
             gpu = cuda.Device(index)
             self.name = str(gpu.name())
-            self._below = driver.current_context()
             self._context = gpu.retain_primary_context()
 
     def push(self) -> None:
         with self._told("taking the GPU's context"):
             self._context.push()
+            self._primary = self._primary or driver.current_context()
 
     def pop(self) -> None:
         with self._told("leaving the GPU's context"):
@@ -212,12 +212,17 @@ class PycudaDevice(_Graphs):
         if self._context is None:
             return
         context, self._context = self._context, None
-        with self._told("giving the GPU's context back"):
-            # By name: left to the garbage collector, pycuda detaches a primary context as if it were not one.
-            context.detach()
-        # pycuda pushes the context in order to detach it, and leaves it there.
-        while driver.current_context() not in (0, self._below):
-            driver.pop_context()
+        before = driver.current_context()
+        try:
+            with self._told("giving the GPU's context back"):
+                # By name: left to the garbage collector, pycuda detaches a primary context as if it were not one.
+                context.detach()
+        finally:
+            # pycuda pushes the context in order to detach it, and leaves it there: on top of another one, or of the same
+            # where torch, say, has made it current, which is to stay so. A push that failed changes nothing.
+            after = driver.current_context()
+            if after != before or (after and self._primary in (0, after)):
+                driver.pop_context()
 
     @contextlib.contextmanager
     def _told(self, doing: str) -> Iterator[None]:

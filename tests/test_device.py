@@ -138,14 +138,38 @@ def test_the_context_is_the_primary_one_and_given_back(gpu: Gpu) -> None:
         assert gpu.leaks == {}
 
 
-def test_what_another_library_had_pushed_stays(gpu: Gpu) -> None:
-    gpu.stack().append(0xBEEF)
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("others", [[0xBEEF], [PRIMARY], [0xBEEF, PRIMARY], [PRIMARY, 0xBEEF], [PRIMARY, PRIMARY]])
+def test_what_another_library_had_pushed_stays(gpu: Gpu, others: list[int], when: str, used: bool) -> None:
+    """The primary context, too: torch makes it the current one of the thread."""
+    gpu.stack().extend(others if when == "before" else [])
+    made = PycudaDevice(pycuda_driver(gpu))
+    if used:
+        made.push()
+        made.pop()
+    gpu.stack().extend(others if when == "meanwhile" else [])
+    made.close()
+    assert gpu.stack() == others
+    gpu.stack().clear()
+
+
+@pytest.mark.parametrize("others", [[], [0xBEEF], [PRIMARY, 0xBEEF]])
+@pytest.mark.parametrize("call", ["cuCtxPushCurrent_v2", "cuDevicePrimaryCtxRelease_v2"])
+def test_closing_that_fails_leaves_the_stack_as_it_was(gpu: Gpu, others: list[int], call: str) -> None:
     made = PycudaDevice(pycuda_driver(gpu))
     made.push()
     made.pop()
-    made.close()
-    assert gpu.stack() == [0xBEEF]
-    gpu.stack().pop()
+    gpu.stack().extend(others)
+    gpu.fail[call] = 700
+    if call.startswith("cuDevice"):
+        with pytest.raises(DeviceError, match="context back"):
+            made.close()
+        gpu.retained = 0
+    else:
+        made.close()
+    assert gpu.stack() == others
+    gpu.stack().clear()
 
 
 def test_a_gpu_that_is_not_there(gpu: Gpu) -> None:
