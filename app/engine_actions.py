@@ -57,6 +57,7 @@ class EngineActions(QObject):
         self._loading = True
         self._spec = session.processor.choice.engine
         self._threshold = session.processor.choice.threshold
+        self._provider = session.processor.choice.provider  # of onnxruntime, kept while an engine is in use
         self.command: Callable[[Wish], list[str]] = command
         self.builds = Builds(self)
         self.surveyor = Surveyor(self)
@@ -114,9 +115,12 @@ class EngineActions(QObject):
             timeline.set_threshold(own, f"threshold {own:.2f}, yours; the student's is {info.threshold:.2f}")
 
     def use(self, spec: str, provider: str | None = None) -> None:
-        """Switch to an engine or student; the one in use goes on until it is there. provider: None for the one chosen."""
+        """Switch to an engine or student; the one in use goes on until it is there. provider: None for the student's last."""
         self._views.messages.clear("engine")
-        self._session.processor.use_engine(spec, "auto" if spec.endswith(".engine") else provider)
+        choice = self._session.processor.choice
+        if not choice.engine.endswith(".engine"):
+            self._provider = choice.provider
+        self._session.processor.use_engine(spec, "auto" if spec.endswith(".engine") else provider or self._provider)
 
     def use_row(self, row: Row) -> None:
         self.use(row.spec, row.provider)

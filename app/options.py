@@ -28,7 +28,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     """What students and detector run on."""
     parser.add_argument("--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the student")
-    parser.add_argument("--detector", default="auto", help="auto, centerface or insightface:PACK")
+    parser.add_argument(
+        "--detector",
+        default="auto",
+        help="auto, centerface, insightface:PACK, or FILE.engine: a TensorRT engine made of one of them",
+    )
     parser.add_argument(
         "--download-models",
         action="store_true",
@@ -68,8 +72,12 @@ def open_parts(args: argparse.Namespace) -> tuple[Detector, Engine]:
     engine = open_engine(args.engine, args.provider)  # first: it fails sooner than a download
     from dtda.engines.detect import open_detector
 
-    fetch_models(args)
-    return open_detector(args.detector), engine
+    try:
+        fetch_models(args)
+        return open_detector(args.detector), engine
+    except BaseException:
+        engine.close()
+        raise
 
 
 def fetch_models(args: argparse.Namespace) -> None:

@@ -154,6 +154,20 @@ def test_load_again_opens_what_was_chosen_last(show: Callable[..., Window]) -> N
     assert window.ordered[-1] == ("/students/tiny.onnx", "cuda")
 
 
+def test_an_engine_does_not_forget_what_the_student_ran_on(show: Callable[..., Window]) -> None:
+    window = show(provider="cuda")
+    window.run(info("/students/tiny.onnx"), engine="/students/tiny.onnx", provider="cuda")
+    window.engines.use("/engines/a.engine")
+    window.run(info("/engines/a.engine"), engine="/engines/a.engine", provider="auto")
+    window.engines.use("/students/tiny.onnx")  # as Open student… does
+    window.run(info("/students/tiny.onnx"), engine="/students/tiny.onnx", provider="cuda")
+    window.engines.reload()
+    window.engines.use("/students/tiny.onnx", "cpu")
+    window.run(info("/students/tiny.onnx"), engine="/students/tiny.onnx", provider="cpu")
+    window.engines.reload()
+    assert [provider for _, provider in window.ordered] == ["auto", "cuda", "cuda", "cpu", "cpu"]
+
+
 def test_only_what_can_run_here_is_offered_for_a_switch(show: Callable[..., Window], qtbot: QtBot) -> None:
     window = show()
     good = surveys.engine()
