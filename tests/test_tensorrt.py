@@ -419,6 +419,14 @@ def test_what_cannot_run_here_is_not_given_to_tensorrt(
     assert rig.gpu.calls == []
 
 
+def test_a_module_of_another_version_than_the_probe_saw_does_not_get_the_plan(rig: Rig, engine_file: Path) -> None:
+    """Such as one installed while the window was open."""
+    rig.trt.__version__ = "11.5.0.1"
+    with pytest.raises(DtdaError, match=rf"is of TensorRT {VERSION}, here is 11\.5\.0\.1; build it again: dtda engine"):
+        open_engine(engine_file)
+    assert rig.gpu.calls == []
+
+
 def test_an_engine_does_not_run_on_the_cpu(rig: Rig, engine_file: Path) -> None:
     with pytest.raises(DtdaError, match="NVIDIA GPU only"):
         open_engine(engine_file, "cpu")
