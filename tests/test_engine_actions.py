@@ -248,10 +248,11 @@ def test_dialogs_follow_the_theme(show: Callable[..., Window], qtbot: QtBot) -> 
 
 def test_the_command_is_the_builders() -> None:
     argv = command(Wish("/a.onnx", "int8", 4, ("8.6", "8.9"), ("/x.mp4",), "/b.engine"))
-    assert argv[:4] == [sys.executable, "-m", "dtda.engines.build", "/a.onnx"]
-    for pair in (["--precision", "int8"], ["--max-batch", "4"], ["--target", "8.6,8.9"], ["--out", "/b.engine"]):
+    assert argv[:3] == [sys.executable, "-m", "dtda.engines.build"]
+    assert "/a.onnx" in argv
+    for pair in (["--precision", "int8"], ["--max-batch", "4"], ["--target", "8.6,8.9"], ["--out", "/b.engine"],
+                 ["--frames", "/x.mp4"]):  # fmt: skip
         assert argv[argv.index(pair[0]) + 1] == pair[1]
-    assert argv[-2:] == ["--frames", "/x.mp4"]
 
 
 @pytest.mark.slow
