@@ -115,7 +115,7 @@ class EngineActions(QObject):
             timeline.set_threshold(own, f"threshold {own:.2f}, yours; the student's is {info.threshold:.2f}")
 
     def use(self, spec: str, provider: str | None = None) -> None:
-        """Switch to an engine or student; the one in use goes on until it is there. provider: the last student's unless named."""
+        """Switch to an engine or student; the one in use goes on until it is there. provider: else the student's last."""
         self._views.messages.clear("engine")
         choice = self._session.processor.choice
         if not choice.engine.endswith(".engine"):
