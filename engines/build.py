@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             end = work(request, channel.send, stop, place, leftovers)
     except OSError as error:  # the folder of engines cannot be written
         end = no_room(error)
+    except DtdaError as error:  # or is held
+        end = events.Failed(text=str(error))
     channel.send(end)
     # TensorRT's and CUDA's own clean-up at exit is not needed, and may end the process with a signal.
     sys.stderr.flush()
@@ -84,10 +86,7 @@ def work(
     except DtdaError as error:
         return ending(stop.reason) if stop.is_set() else events.Failed(text=str(error))
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return events.Failed(
-            text=f"{where}{error.strerror or error}; make room there, or name another place with --out."
-        )
+        return no_room(error)
     except MemoryError:
         return events.Failed(text="There is not enough memory for the build; close other programs and try again.")
     except Exception as error:
@@ -100,7 +99,9 @@ def work(
 
 def no_room(error: OSError) -> events.Failed:
     where = f"{error.filename}: " if error.filename else ""
-    return events.Failed(text=f"{where}{error.strerror or error}; make room there, or name another place with --out.")
+    return events.Failed(
+        text=f"{where}{error.strerror or error}; make room there, or name another place with --out or DTDA_ENGINES."
+    )
 
 
 def ending(reason: str) -> events.Failed | events.Cancelled:
@@ -151,13 +152,21 @@ class Watch:
 
 
 def peak_memory_mb() -> float:
-    """What this process has held at most; 0 where the system does not tell."""
+    """What this process has held at most; 0 where the system does not tell.
+
+    Not ru_maxrss on Linux: that begins with what the process it was started from held.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024 / 1e6
+        return 0.0
     try:
         import resource
     except ImportError:  # Windows
         return 0.0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def _remove(place: Path, leftovers: Sequence[Path]) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
+import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
 from dtda.core.errors import DtdaError
-from dtda.core.sidecar import sha256, write_atomic
+from dtda.core.sidecar import write_atomic
 from dtda.engines import builder, events, heatmaps, nvidia, plan, precision, store, trial
 from dtda.engines.builder import Built, NoKernel
-from dtda.engines.parents import check_out, no_builder, open_parent, wanted_precision
+from dtda.engines.parents import check_out, check_unchanged, no_builder, open_parent, wanted_precision
 from dtda.engines.plan import Batch, Header
 from dtda.engines.precision import Converted
 from dtda.engines.probe import Probe, probe
@@ -33,6 +35,17 @@ PARTS = {  # name of each part of a build -> about how many seconds it takes
     "Writing": 0.2,
 }
 CONVERSIONS = {"fp16": "Converting to FP16", "int8": "Calibrating INT8"}
+
+
+LEFT_S = 60.0  # a file is written in much less
+
+
+def sweep(out: Path) -> None:
+    """Remove what builds that were killed while they wrote this engine left beside it."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+        with contextlib.suppress(OSError):  # another build of it has just finished
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                left.unlink()
 
 
 class Refused(DtdaError):
@@ -63,15 +76,18 @@ class Job:
         self._wanted = wanted_precision(self._parent, request.precision)
         self._targets = self._find_targets()
         name = re.sub(r"\.(fp32|fp16|int8)$", "", self._parent.path.stem if self._parent.sidecar else self._parent.name)
-        self._out = (request.out or store.default_path(name, self._wanted, self._targets)).absolute()
+        sha = self._parent.sha256 if self._parent.sidecar else ""
+        self._out = (request.out or store.default_path(name, self._wanted, self._targets, sha)).absolute()
         check_out(self._out)
         ready = self._probe.state == "ready"
         self._gpu = self._probe.gpu if ready else ""
-        self._runs = ready and self._probe.package == package and self._probe.compute_capability in self._targets
+        loads = plan.version_here(package, self._probe) == str(self._trt.__version__)
+        self._runs = ready and loads and self._probe.compute_capability in self._targets
         self._progress = Progress(send, self._parts())
 
     def run(self) -> events.Done:
         """Raises Stopped, Refused, DtdaError, OSError; then nothing is left behind but the report of a Refused."""
+        sweep(self._out)
         self._leftovers.append(self._out.with_name(f".{self._out.name}.{os.getpid()}.tmp"))
         self._send(
             events.Start(
@@ -95,15 +111,17 @@ class Job:
         finally:
             nvidia.listen(None)
         self._check_types(built)
+        check_unchanged(self._parent)
         header = self._header(made, built)
         if self._runs:
             header = self._tried(header, built, shown)
         self._progress.enter("Writing")
         self._stop.check()
+        check_unchanged(self._parent)
         why = plan.check(header, self._probe)
         if header.parity is None:
-            self._note(f"The engine has not been compared with onnxruntime: {why}")
-            header = header.model_copy(update={"notes": list(self._notes)})
+            # Not in the header, where it would outlive its comparison.
+            self._send(events.Note(text=f"Not compared with its student: {why}"))
         self._keep(header, built.plan)
         self._progress.finish()
         seconds, size = round(self._progress.elapsed, 2), self._out.stat().st_size
@@ -169,7 +187,7 @@ class Job:
         if parent.sidecar is None:
             made = heatmaps.half(parent.model, shown, keep)
         else:
-            made = precision.convert(parent.path, parent.sidecar, wanted, shown, keep, self._step)
+            made = precision.convert(parent.path, parent.sidecar, wanted, shown, keep, self._step, parent.model)
         self._stop.check()
         for note in made.notes:
             self._note(note)
@@ -244,7 +262,7 @@ class Job:
             driver=self._probe.driver,
             precision=self._wanted,  # type: ignore[arg-type]  # validated
             fp32_nodes=list(made.kept),
-            onnx_sha256=sha256(self._parent.path),
+            onnx_sha256=self._parent.sha256,
             onnx_path=str(self._parent.path.absolute()),
             sidecar=sidecar,
             batch=Batch(max=self._request.max_batch if sidecar else 1),

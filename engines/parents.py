@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dtda.core.errors import DtdaError
-from dtda.core.sidecar import Sidecar, read_sidecar
+from dtda.core.sidecar import Sidecar, read_sidecar, sha256
 from dtda.engines import ort, plan, precision
 from dtda.engines.builder import Profile
 from dtda.engines.probe import Probe
@@ -24,10 +25,12 @@ ONNXRUNTIME_ONLY = (
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """What is built. sidecar: None for the detector. profile: min, opt and max shapes of the dynamic inputs."""
+    """What is built. sha256: of the file `model` was read from. sidecar: None for the detector. profile: min, opt and max
+    shapes of the dynamic inputs."""
 
     name: str
     path: Path
+    sha256: str
     model: onnx.ModelProto
     sidecar: Sidecar | None
     profile: Profile
@@ -36,7 +39,8 @@ class Parent:
 def no_builder(found: Probe, package: str) -> str:
     """Why nothing can be built. package: the one asked for, or ""."""
     if package == "tensorrt":
-        return f"TensorRT builds only on the GPU the engine is for; {found.text} --package tensorrt_rtx builds without one."
+        text = f"{found.text} {found.install}".strip()
+        return f"TensorRT builds only on the GPU the engine is for; {text} --package tensorrt_rtx builds without one."
     return f"{found.text} {found.install}".strip()
 
 
@@ -45,14 +49,43 @@ def open_parent(spec: str, max_batch: int) -> Parent:
     if spec == "centerface" or spec.startswith("insightface:"):
         return _detector(spec)
     path = default_student() if spec == "auto" else Path(spec).expanduser()
+    check_name(path)
     if path.suffix.lower() == ".json":
         raise DtdaError(f"{path}: {ONNXRUNTIME_ONLY}")
     if path.suffix.lower() != ".onnx":
         raise DtdaError(f"{path}: engines are built from ONNX students, whose names end in .onnx.")
     ort.open_engine(path, "cpu").close()  # refuses what is no student
-    sidecar = read_sidecar(path)
+    data, sidecar = path.read_bytes(), read_sidecar(path)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sidecar.sha256:
+        raise _changed(path)
     shapes = [(count, 3, sidecar.size, sidecar.size) for count in (1, 1, max_batch)]
-    return Parent(sidecar.name, path, precision.load(path), sidecar, {"image": (shapes[0], shapes[1], shapes[2])})
+    profile: Profile = {"image": (shapes[0], shapes[1], shapes[2])}
+    return Parent(sidecar.name, path, digest, precision.load(path, data), sidecar, profile)
+
+
+def check_unchanged(parent: Parent) -> None:
+    """Whoever trains may export again while it is built: what was built would be of neither. Raises DtdaError."""
+    try:
+        same = sha256(parent.path) == parent.sha256
+        same = same and (parent.sidecar is None or read_sidecar(parent.path) == parent.sidecar)
+    except (DtdaError, OSError):  # it is half-written, or gone
+        same = False
+    if not same:
+        raise _changed(parent.path)
+
+
+def _changed(path: Path) -> DtdaError:
+    return DtdaError(f"{path} or its sidecar changed while it was built; build it again.")
+
+
+def check_name(path: Path) -> None:
+    """Headers are text. Raises DtdaError for a path that is none."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode(errors="replace").decode()
+        raise DtdaError(f"{shown}: the name of this file or of a folder above it is not UTF-8; rename it.") from error
 
 
 def _detector(spec: str) -> Parent:
@@ -64,7 +97,8 @@ def _detector(spec: str) -> Parent:
 
     pack = spec.removeprefix("insightface:")
     path = Path(default_onnx_path) if spec == "centerface" else pack_detector(pack)
-    return Parent(pack, path, onnx.load_model_from_string(detector_graph(spec)), None, {})
+    digest = sha256(path)
+    return Parent(pack, path, digest, onnx.load_model_from_string(detector_graph(spec)), None, {})
 
 
 def wanted_precision(parent: Parent, asked: str) -> str:
@@ -83,6 +117,7 @@ def wanted_precision(parent: Parent, asked: str) -> str:
 
 def check_out(out: Path) -> None:
     """Refuse before the work what would fail after it. Raises DtdaError."""
+    check_name(out)
     if out.suffix != plan.SUFFIX:
         raise DtdaError(f"{out}: the name of an engine ends in {plan.SUFFIX}.")
     if out.is_dir():

@@ -52,10 +52,11 @@ class Converted:
     notes: tuple[str, ...]
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """The graph of a file, its nodes named. Raises DtdaError when it is not ONNX or not sound."""
+def load(path: Path, data: bytes | None = None) -> onnx.ModelProto:
+    """The graph of a file, its nodes named. data: its bytes, where they have been read. Raises DtdaError when it is not
+    ONNX or not sound."""
     try:
-        model = onnx.load(path)
+        model = onnx.load(path) if data is None else onnx.load_model_from_string(data)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's errors have no base of their own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -72,16 +73,18 @@ def convert(
     chips: Image,
     keep: Collection[str] = (),
     step: Step = lambda _: None,
+    model: onnx.ModelProto | None = None,
 ) -> Converted:
     """The student in FP16 or INT8, compared with its parent.
 
     chips: uint8 [N, S, S, 3] RGB, real faces; INT8 is calibrated on them and on variations of them, and both precisions
     are compared with the parent on other variations. keep: nodes to leave in FP32. step: called with the part done, in
-    [0, 1]; it may raise to stop. Raises DtdaError when the result does not say what its parent says.
+    [0, 1]; it may raise to stop. model: of `parent`, where it has been loaded. Raises DtdaError when the result does not
+    say what its parent says.
     """
     if sidecar.precision != "fp32":
         raise DtdaError(f"{parent} is {sidecar.precision} already; convert the FP32 student that it was made from.")
-    model = load(parent)
+    model = load(parent) if model is None else model
     test = np.concatenate([chips, parity.varied(chips)])
     expected = scores(model, test)
     notes: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from dtda.engines.events import Event
 
 MAX_BATCH = 8
+MOST_FACES = 64  # as the window offers
+MOST_MB = 1 << 20
+MOST_S = 86400.0
 WORKSPACE_MB = 1024
 MEMORY_MB = 8192
 TIMEOUT_S = 1800.0
@@ -51,7 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("fp32", "fp16", "int8"), default="", help="default: fp16, or what the student is"
     )
     parser.add_argument(
-        "--max-batch", type=_count, default=MAX_BATCH, metavar="N", help=f"faces in one call (default {MAX_BATCH})"
+        "--max-batch",
+        type=_faces,
+        default=MAX_BATCH,
+        metavar="N",
+        help=f"faces in one call, {MOST_FACES} at most (default {MAX_BATCH})",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.engine", help="default: a name in the folder of engines")
     parser.add_argument(
@@ -63,17 +71,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workspace-mb",
-        type=_count,
+        type=_megabytes,
         default=WORKSPACE_MB,
         metavar="MB",
         help=f"GPU memory a layer may use (default {WORKSPACE_MB})",
     )
     parser.add_argument(
         "--memory-mb",
-        type=_count,
+        type=_megabytes,
         default=MEMORY_MB,
         metavar="MB",
-        help=f"memory the build may use, where the system tells (default {MEMORY_MB})",
+        help=f"memory the build may use; Windows does not tell, so there it does nothing (default {MEMORY_MB})",
     )
     parser.add_argument(
         "--timeout", type=_seconds, default=TIMEOUT_S, metavar="S", help=f"seconds it may take (default {TIMEOUT_S:g})"
@@ -108,14 +116,15 @@ def from_arguments(args: argparse.Namespace) -> Request:
 
 def command(request: Request) -> list[str]:
     """The argv of the child that does it."""
-    argv = [sys.executable, "-m", "dtda.engines.build", request.onnx, "--max-batch", str(request.max_batch)]
+    argv = [sys.executable, "-m", "dtda.engines.build", "--max-batch", str(request.max_batch)]
     argv += ["--workspace-mb", str(request.workspace_mb), "--memory-mb", str(request.memory_mb)]
     argv += ["--timeout", str(request.timeout)]
     for option, value in (("precision", request.precision), ("package", request.package)):
         argv += [f"--{option}", value] if value else []
     argv += ["--out", str(request.out)] if request.out else []
     argv += ["--target", ",".join(request.targets)] if request.targets else []
-    return [*argv, *(["--frames", *map(str, request.frames)] if request.frames else [])]
+    argv += ["--frames", *map(str, request.frames)] if request.frames else []
+    return [*argv, "--", request.onnx]  # whose name may begin with a dash
 
 
 class Build:
@@ -190,22 +199,31 @@ class Build:
         )
 
 
-def _count(text: str) -> int:
+def _faces(text: str) -> int:
+    return _count(text, MOST_FACES)
+
+
+def _megabytes(text: str) -> int:
+    return _count(text, MOST_MB)
+
+
+def _count(text: str, most: int) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1")
+    if not 1 <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {most}")
     return number
 
 
 def _seconds(text: str) -> float:
     number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    if not 0 < number <= MOST_S:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds up to {MOST_S:g}")
     return number
 
 
 def _capabilities(text: str) -> tuple[str, ...]:
-    parts = tuple(part.strip() for part in text.split(","))
-    if not all(part.replace(".", "", 1).isdigit() and "." in part for part in parts):
+    """Each once, and in one order, so that the same cards make the same file."""
+    parts = {part.strip() for part in text.split(",")}
+    if not all(re.fullmatch(r"\d{1,2}\.\d", part, re.ASCII) for part in parts):
         raise argparse.ArgumentTypeError(f"{text} is not a list of compute capabilities such as 8.6,8.9")
-    return parts
+    return tuple(sorted(parts, key=float))

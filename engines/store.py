@@ -48,9 +48,13 @@ def folder() -> Path:
     return Path(platformdirs.user_data_dir("dtda-demo", appauthor=False)) / "engines"
 
 
-def default_path(student: str, precision: str, compute_capabilities: list[str]) -> Path:
-    """Where an engine goes unless the user names a place: `<student>.<precision>.<cc>.engine`."""
-    return folder() / f"{student}.{precision}.{'-'.join(compute_capabilities)}{plan.SUFFIX}"
+def default_path(student: str, precision: str, compute_capabilities: list[str], sha: str = "") -> Path:
+    """Where an engine goes unless the user names a place: `<student>-<sha>.<precision>.<cc>.engine`.
+
+    sha: of the student, whose first 8 digits tell it from another of the same name; "" for a detector.
+    """
+    name = f"{student}-{sha[:8]}" if sha else student
+    return folder() / f"{name}.{precision}.{'-'.join(compute_capabilities)}{plan.SUFFIX}"
 
 
 def record(header: plan.Header, path: Path | None = None, before: plan.Header | None = None) -> None:

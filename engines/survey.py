@@ -148,8 +148,8 @@ class Survey:
         return self._no("ready", f"{title} runs on the {self._known.gpu} through {library}{note}")
 
     def _with_builder(self, found: Probe) -> Probe:
-        """TensorRT proper builds on the GPU that will run the engine; RTX builds anywhere."""
-        proper = found.package == "tensorrt" and found.state in ("ready", "no_device_library")
+        """TensorRT proper builds on the GPU that will run the engine, and compares it there; RTX builds anywhere."""
+        proper = found.package == "tensorrt" and found.state == "ready"
         package = "tensorrt" if proper else "tensorrt_rtx" if "tensorrt_rtx" in found.versions else ""
         return replace(found, can_build=bool(package), build_package=package)
 

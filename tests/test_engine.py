@@ -156,7 +156,7 @@ def test_the_list_tells_what_there_is_and_why_it_does_not_run(
     assert "TensorRT 11.4.0.106" in first
     assert first.split()[-3:] == ["1.0e-03", "0.32", "no"]
     assert "2026-11-23 08:00" in first
-    assert "not run" in second
+    assert "not compared" in second
     assert third.split() == ["c.engine", "0.0", "no"]
     assert "a.engine: it cannot run here: There is no NVIDIA GPU here." in out
     assert "c.engine is not an engine of this program" in out
@@ -247,7 +247,7 @@ def test_check_without_a_gpu_is_honest(home: Path, student: Path, capsys: pytest
     write_engine(home / "a.engine", student)
     assert cli.main(["engine", "check", "all"]) == 2
     out = capsys.readouterr().out
-    assert "cannot run here: There is no NVIDIA GPU here. It is not compared with onnxruntime yet." in out
+    assert "cannot run here: There is no NVIDIA GPU here. It is not compared with its student." in out
 
 
 # -- convert ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,10 @@ import pytest
 from fake_builder import install_builder
 from fake_tensorrt import Rig, install, ready
 
+from dtda.core.errors import DtdaError
 from dtda.core.sidecar import read_sidecar, sha256, write_sidecar
 from dtda.core.types import Image
-from dtda.engines import build, events, job, ort, parity, plan, precision, store, tensorrt
+from dtda.engines import build, events, job, ort, parents, parity, plan, precision, store, tensorrt
 from dtda.engines.events import Event
 from dtda.engines.progress import Stop
 from dtda.engines.registry import default_student
@@ -74,6 +77,11 @@ class Run:
     def header(self) -> plan.Header:
         assert isinstance(self.end, events.Done), self.end
         return plan.read_header(Path(self.end.path))
+
+
+def inside(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def engines() -> list[str]:
@@ -142,7 +150,7 @@ def test_a_converted_student_is_built_as_it_is(rig: Rig, chips: Image, tmp_path:
     precision.save(half, precision.convert(default_student(), sidecar, "fp16", chips), sidecar)
     run = Run(Request(str(half)))
     assert run.header.precision == "fp16"
-    assert Path(run.end.path).name == "student.fp16.8.9.engine"
+    assert Path(run.end.path).name == f"student-{sha256(half)[:8]}.fp16.8.9.engine"
     assert "is fp16, so no int8 engine" in Run(Request(str(half), precision="int8")).text
 
 
@@ -226,6 +234,100 @@ def test_an_engine_that_says_something_else_is_refused_and_the_report_kept(rig: 
     assert about["parity"]["max_dp"] > 0.1
     assert "outside of the limits" in report.with_suffix(".txt").read_text()
     assert not run.of(events.Compared)[0].passed
+
+
+@pytest.mark.parametrize("wanted", [pytest.param("int8", marks=pytest.mark.slow), "fp16", "fp32"])
+def test_the_limit_is_that_of_the_precision(rig: Rig, wanted: str) -> None:
+    header = Run(replace(AUTO, precision=wanted)).header
+    assert header.parity is not None
+    assert header.parity.limit == parity.LIMITS[wanted] == {"fp32": 1e-3, "fp16": 0.02, "int8": 0.2}[wanted]
+
+
+def test_fp16_that_is_five_hundredths_off_is_refused(rig: Rig) -> None:
+    """Within the limit of INT8, outside of its own."""
+    rig.trt.gain = 0.95
+    run = Run(AUTO)
+    assert "The engine was not kept" in run.text
+    verdict = run.of(events.Compared)[0]
+    assert parity.LIMITS["fp16"] < verdict.max_dp < parity.LIMITS["int8"]
+
+
+# -- a student that is exported again meanwhile -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["Finding faces", "Building", "Writing"])
+@pytest.mark.parametrize("what", ["file", "sidecar", "gone"])
+def test_a_student_that_changes_while_it_is_built_is_refused(
+    rig: Rig, make_student: Callable[..., Path], tmp_path: Path, what: str, part: str
+) -> None:
+    student, other = make_student(tmp_path, size=128), make_student(inside(tmp_path / "new"), size=128, gain=0.7)
+    sidecar = read_sidecar(student)
+
+    def change(event: Event) -> None:
+        if not (isinstance(event, events.Phase) and event.name == part):
+            return
+        if what == "file":
+            student.write_bytes(other.read_bytes())
+            write_sidecar(student, read_sidecar(other))
+        elif what == "sidecar":
+            write_sidecar(student, sidecar.model_copy(update={"margin": 3.0}))
+        else:
+            student.unlink(missing_ok=True)
+
+    run = Run(Request(str(student), "fp32"), on_event=change)
+    assert "or its sidecar changed while it was built; build it again" in run.text
+    assert engines() == []
+
+
+def test_what_is_built_is_what_was_read(
+    rig: Rig, make_student: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading the student and hashing it there is no time in which it may change."""
+    student, other = make_student(tmp_path, size=128), make_student(inside(tmp_path / "new"), size=128, gain=0.7)
+    before, real = sha256(student), parents.precision.load
+
+    def load(path: Path, data: bytes) -> Any:
+        student.write_bytes(other.read_bytes())
+        return real(path, data)
+
+    monkeypatch.setattr(parents.precision, "load", load)
+    parent = parents.open_parent(str(student), 8)
+    assert parent.sha256 == before
+    assert parent.model.graph != real(other, other.read_bytes()).graph
+    with pytest.raises(DtdaError, match="changed while it was built"):
+        parents.check_unchanged(parent)
+
+
+def test_students_of_one_name_have_engines_of_their_own(
+    rig: Rig, make_student: Callable[..., Path], tmp_path: Path
+) -> None:
+    students = [make_student(inside(tmp_path / name), size=128, gain=gain) for name, gain in (("a", 1), ("b", 0.7))]
+    for student in students:
+        assert isinstance(Run(Request(str(student), "fp32")).end, events.Done)
+    assert engines() == sorted(f"{each.stem}-{sha256(each)[:8]}.fp32.8.9.engine" for each in students)
+
+
+def test_what_a_killed_build_left_beside_its_engine_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "my [x].engine"
+    left, fresh, foreign = (
+        tmp_path / name for name in (f".{out.name}.77.tmp", f".{out.name}.78.tmp", ".my x.engine.1.tmp")
+    )
+    for path in (left, fresh, foreign):
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0) if path != fresh else None)
+    job.sweep(out)
+    assert [path.exists() for path in (left, fresh, foreign)] == [False, True, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux")
+def test_names_that_are_no_text_are_one_sentence(rig: Rig, student: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"by\xff.onnx")
+    odd.write_bytes(student.read_bytes())
+    write_sidecar(odd, read_sidecar(student))
+    for request in (Request(str(odd)), replace(AUTO, out=tmp_path / os.fsdecode(b"\xff") / "x.engine")):
+        text = Run(request).text
+        assert "is not UTF-8; rename it" in text
+        text.encode()
 
 
 def test_a_refused_build_leaves_the_engine_before_it(rig: Rig) -> None:
@@ -362,7 +464,9 @@ def test_where_nothing_can_build_the_install_line_is_told(rig: Rig, monkeypatch:
     )  # fmt: skip
     monkeypatch.setattr(job, "probe", lambda: nothing)
     assert Run(AUTO).text == "TensorRT is not installed. pip install tensorrt"
-    assert "builds only on the GPU" in Run(replace(AUTO, package="tensorrt")).text
+    text = Run(replace(AUTO, package="tensorrt")).text
+    assert "builds only on the GPU" in text
+    assert nothing.install in text
 
 
 def test_a_silent_fp32_build_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

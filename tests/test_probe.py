@@ -222,7 +222,9 @@ def test_without_a_device_library(machine: Machine) -> None:
     assert machine.survey().install == 'pip install "cuda-bindings>=12,<13"'
     machine.tools = {"nvcc", "g++"}
     assert machine.survey().install == "pip install pycuda"
-    assert machine.survey().can_build  # building needs none
+    assert not machine.survey().can_build  # an engine is compared on the GPU before it is kept
+    machine.packages = ["tensorrt", "tensorrt_rtx"]
+    assert (machine.survey().can_build, machine.survey().build_package) == (True, "tensorrt_rtx")
 
 
 def test_a_broken_pycuda_gives_way_to_cuda_bindings_and_is_told(machine: Machine) -> None:

@@ -121,6 +121,7 @@ def test_a_damaged_ledger_is_told_and_nothing_is_trusted(home: Path) -> None:
 
 def test_names_tell_student_precision_and_cards(home: Path) -> None:
     assert store.default_path("tiny", "fp16", ["8.6", "8.9"]) == home / "tiny.fp16.8.6-8.9.engine"
+    assert store.default_path("tiny", "fp16", ["8.6"], "0123456789abcdef").name == "tiny-01234567.fp16.8.6.engine"
 
 
 def test_several_processes_write_one_ledger(home: Path) -> None:

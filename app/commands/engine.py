@@ -134,7 +134,7 @@ def row(entry: Entry) -> tuple[str, ...]:
         header.gpu or ", ".join(header.compute_capabilities),
         size,
         header.built[:16].replace("T", " "),
-        "not run" if header.parity is None else verdict(header.parity),
+        "not compared" if header.parity is None else verdict(header.parity),
         "" if header.latency_ms is None else f"{header.latency_ms:.2f}",
         "no" if entry.reason else "yes",
     )
@@ -193,7 +193,7 @@ def checked(path: Path, here: Probe, frames: Sequence[Path]) -> tuple[Entry, str
     if entry.header is None or not entry.ours:
         return entry, entry.reason.removeprefix(f"{path}: ")
     parity = entry.header.parity
-    compared = "not compared with onnxruntime yet" if parity is None else parity.sentence()
+    compared = "not compared with its student" if parity is None else parity.sentence()
     if not entry.reason:
         return entry, f"in order; {compared}"
     return entry, f"{entry.reason.removeprefix(f'{path}: ')} It is {compared}."
