@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper, save
 from dtda.app.engine_texts import NOT_COMPARED
 from dtda.core.errors import DtdaError
 from dtda.core.sidecar import sha256
-from dtda.engines import device, ort, plan
+from dtda.engines import builder, device, nvidia, ort, plan
 from dtda.engines.registry import open_engine
 from dtda.engines.session import STEADY
 from dtda.engines.tensorrt import open_session
@@ -105,6 +106,30 @@ def test_outputs_come_in_the_order_of_the_header(rig: Rig, tmp_path: Path) -> No
     assert [float(found[0, 1]) for found in session.run(None, feeds)] == [10, 20, 30]
     assert [float(found[0, 1]) for found in session.run(["ythree", "yone"], feeds)] == [30, 10]
     session.close()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="TensorRT-RTX has no wheels for macOS")
+def test_the_order_of_a_header_is_the_graphs() -> None:
+    """By the real parser of TensorRT-RTX, for a graph that makes its outputs in another order than it lists them."""
+    trt = nvidia.load("tensorrt_rtx")
+    names = [f"{kind}{stride}" for kind in ("score", "box", "point") for stride in (8, 16, 32)]
+    nodes = [helper.make_node("Mul", ["x", f"w{name}"], [name]) for name in reversed(names)]
+    weights = [
+        helper.make_tensor(f"w{name}", TensorProto.FLOAT, [1], [1.0 + number]) for number, name in enumerate(names)
+    ]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in names]
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    model = helper.make_model(
+        helper.make_graph(nodes, "nine", [image], outputs, weights),
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=8,
+    )
+    logger = nvidia.logger(trt)
+    maker = trt.Builder(logger)
+    network = maker.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse(model.SerializeToString())
+    assert [tensor.name for tensor in builder._tensors(trt, network)] == ["x", *names]
 
 
 def test_results_are_the_callers_own(rig: Rig, engine_file: Path) -> None:
