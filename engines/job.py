@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import re
-import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,17 +33,6 @@ PARTS = {  # name of each part of a build -> about how many seconds it takes
     "Writing": 0.2,
 }
 CONVERSIONS = {"fp16": "Converting to FP16", "int8": "Calibrating INT8"}
-
-
-LEFT_S = 60.0  # a file is written in much less
-
-
-def sweep(out: Path) -> None:
-    """Remove what builds that were killed while they wrote this engine left beside it."""
-    for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
-        with contextlib.suppress(OSError):  # another build of it has just finished
-            if time.time() - left.stat().st_mtime > LEFT_S:
-                left.unlink()
 
 
 class Refused(DtdaError):
@@ -87,7 +74,7 @@ class Job:
 
     def run(self) -> events.Done:
         """Raises Stopped, Refused, DtdaError, OSError; then nothing is left behind but the report of a Refused."""
-        sweep(self._out)
+        store.sweep(self._out)
         self._leftovers.append(self._out.with_name(f".{self._out.name}.{os.getpid()}.tmp"))
         self._send(
             events.Start(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 LEDGER = "ledger.json"
 LOCK_S = 10.0
+LEFT_S = 60.0  # a file is written in much less
 LOCK = ".lock"
 
 
@@ -149,6 +152,14 @@ def lent(header: plan.Header) -> Iterator[None]:
     finally:
         if not known:
             forget(header)
+
+
+def sweep(out: Path) -> None:
+    """Remove what builds that were killed while they wrote this engine left beside it."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+        with contextlib.suppress(OSError):  # another build of it has just finished
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                left.unlink()
 
 
 @contextlib.contextmanager

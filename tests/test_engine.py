@@ -162,6 +162,18 @@ def test_the_list_tells_what_there_is_and_why_it_does_not_run(
     assert "c.engine is not an engine of this program" in out
 
 
+def test_the_list_tells_whose_student_is_gone(
+    home: Path, make_student: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = make_student(tmp_path)
+    write_engine(home / "a.engine", parent)
+    assert cli.main(["engine", "list"]) == 0
+    assert "is gone" not in capsys.readouterr().out
+    parent.unlink()
+    assert cli.main(["engine", "list"]) == 0
+    assert f"a.engine: {parent}, which it was built from, is gone" in capsys.readouterr().out
+
+
 def test_lists_as_json(home: Path, student: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_engine(home / "a.engine", student)
     assert cli.main(["engine", "list", "--json"]) == 0

@@ -129,6 +129,7 @@ def test_int8_keeps_what_is_sensitive_and_says_on_how_many_faces_it_was_calibrat
     assert f"{len(int8.kept)} nodes" in int8.notes[0]
 
 
+@pytest.mark.slow
 def test_more_nodes_stay_in_fp32_while_the_limits_are_not_met(
     parent: Path, sidecar: Sidecar, chips: Image, int8: Converted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,3 +219,25 @@ def cue_student(folder: Path) -> Path:
     shipped = read_sidecar(default_student())
     write_sidecar(path, shipped.model_copy(update={"sha256": sha256(path), "size": 32}))
     return path
+
+
+def test_it_is_compared_on_other_variations_than_it_is_calibrated_on(
+    parent: Path, sidecar: Sidecar, chips: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, Image] = {}
+
+    def quantised(model: onnx.ModelProto, calibration: Image, *_: object) -> onnx.ModelProto:
+        shown["calibration"] = calibration
+        return model
+
+    def judged(made: onnx.ModelProto, test: Image, *_: object) -> parity.Parity:
+        shown["test"] = test
+        return parity.judge(np.ones(1), np.ones(1), 0.5, 1, "none")
+
+    monkeypatch.setattr(precision, "quantised", quantised)
+    monkeypatch.setattr(precision, "_judge", judged)
+    precision.convert(parent, sidecar, "int8", chips[:4])
+    calibration, test = ({chip.tobytes() for chip in pictures} for pictures in shown.values())
+    own = {chip.tobytes() for chip in chips[:4]}
+    assert calibration & test == own
+    assert len(calibration) == len(test) == len(own) * (1 + parity.VARIATIONS)

@@ -278,3 +278,15 @@ def test_a_ledger_that_is_held_or_full_names_the_way_out(home: Path, monkeypatch
     monkeypatch.setattr(store, "write_atomic", full)
     with pytest.raises(DtdaError, match=r"No space left on device; make room there, or name .* DTDA_ENGINES"):
         store.record(FACTS)
+
+
+def test_what_a_killed_build_left_beside_its_engine_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "my [x].engine"
+    left, fresh, foreign = (
+        tmp_path / name for name in (f".{out.name}.77.tmp", f".{out.name}.78.tmp", ".my x.engine.1.tmp")
+    )
+    for path in (left, fresh, foreign):
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0) if path != fresh else None)
+    store.sweep(out)
+    assert [path.exists() for path in (left, fresh, foreign)] == [False, True, True]

@@ -98,7 +98,7 @@ def build(args: argparse.Namespace) -> int:
 
 
 def list_engines(args: argparse.Namespace) -> int:
-    from dtda.engines import store
+    from dtda.engines import plan, store
     from dtda.engines.probe import probe
 
     found = store.entries(probe())
@@ -116,6 +116,8 @@ def list_engines(args: argparse.Namespace) -> int:
     for entry in found:
         if entry.reason:
             print(f"{entry.path.name}: {entry.reason.removeprefix(f'{entry.path}: ')}")
+        if entry.header is not None and (gone := plan.unchecked(entry.header)):
+            print(f"{entry.path.name}: {gone}")
     return 0
 
 
