@@ -199,6 +199,21 @@ def test_both_libraries_share_the_context(gpu: driver.Gpu) -> None:
     first.close()
 
 
+def test_closing_leaves_the_context_that_was_current(library: str) -> None:
+    first = device.open_device(library=library)
+    first.push()
+    ours = driver.current_context()
+    second = device.open_device(library=library)
+    second.push()
+    second.pop()
+    second.close()
+    assert driver.current_context() == ours
+    first.pop()
+    assert driver.current_context() == 0
+    first.close()
+    assert driver.current_context() == 0
+
+
 def test_torch_and_we_share_the_context(opened: Device) -> None:
     torch = pytest.importorskip("torch", reason="not run: torch is not installed")
     if not torch.cuda.is_available():
