@@ -115,6 +115,8 @@ def build_offer(probe: Probe) -> str:
 
 def facts(row: Row) -> list[tuple[str, str]]:
     """All that is known of a row: what it is called, what it is."""
+    from dtda.engines.plan import unchecked
+
     out = [("File", str(row.path)), ("Runs on", f"{row.backend}, {row.device}".rstrip(", "))]
     header = row.header
     if header is None:
@@ -124,5 +126,7 @@ def facts(row: Row) -> list[tuple[str, str]]:
     out.append(("Precision", f"{precision}; up to {header.batch.max} faces at once"))
     out.append(("Built", f"{built(header.built)} from {Path(header.onnx_path).name} in {header.seconds:.0f} s"))
     out.append(("Parity", parity_sentence(header.parity)))
+    if gone := unchecked(header):
+        out.append(("Student", f"{gone}."))
     out += [("Note", note) for note in header.notes]
     return out

@@ -198,7 +198,7 @@ def _stale(header: Header) -> str:
         return str(error).rstrip(".")
     changed = [name for name in RULES if getattr(now, name) != getattr(header.sidecar, name)]
     if changed:
-        return f"in {sidecar_path(parent)} {', '.join(changed)} has changed since the engine was built from it"
+        return f"{sidecar_path(parent)} has changed since the engine was built from it ({', '.join(changed)})"
     return ""
 
 

@@ -55,6 +55,7 @@ def test_all_facts_of_an_engine_are_told() -> None:
     assert facts["Precision"] == "FP16, 2 nodes in FP32; up to 8 faces at once"
     assert "from tiny.onnx in 48 s" in facts["Built"]
     assert facts["Note"] == "Careful."
+    assert "tiny.onnx, which it was built from, is gone" in facts["Student"]
     assert list(dict(texts.facts(surveys.damaged()))) == ["File", "Runs on"]
 
 

@@ -233,7 +233,7 @@ def test_an_engine_of_a_student_whose_sidecar_has_changed_is_stale(
     try:
         write_sidecar(student, sidecar.model_copy(update={field: value}))
         reason = plan.check(header, HERE)
-        assert f"{student.name}.json {field} has changed since" in reason
+        assert f"{student.name}.json has changed since the engine was built from it ({field})" in reason
         assert header.rebuild in reason
         sidecar_path(student).write_text("{")
         assert "not a valid sidecar" in plan.check(header, HERE)
