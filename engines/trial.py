@@ -121,9 +121,13 @@ def report(header: Header, verdict: Parity) -> Path:
 def check(path: Path, extra: Sequence[Path] = (), step: Step = lambda _: None) -> Header:
     """Try an engine that has not been tried, and record the outcome in it. Returns its header. Raises DtdaError."""
     header, data = plan.read_plan(path)
+    if not store.is_ours(header):
+        raise DtdaError(store.foreign(path, header))
     shown = pictures(header.name, header.sidecar, header.tensors[0].shape, extra, step)
     outcome = tried(path, header, shown, step)
     assert outcome.parity is not None
+    if plan.read_header(path).seal != header.seal:
+        raise DtdaError(f"{path} was changed while it was compared; check it again.")
     report(outcome, outcome.parity)
     after = plan.sealed(outcome, data)
     store.record(after, path, before=header)  # first, so that one that failed is refused whatever happens next

@@ -214,6 +214,27 @@ def test_a_verdict_that_cannot_be_written_counts_all_the_same(
     assert store.entry(home / "a.engine").ours is passed
 
 
+def test_a_verdict_is_of_the_file_that_was_read(home: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A foreign engine does not become an own one by being exchanged for one while it is compared."""
+    path = home / "a.engine"
+    write_engine(path, student)
+    own = path.read_bytes()
+    found = Parity(frames=9, max_dp=0, mean_dp=0, flips=0, limit=0.02, passed=True, reference="onnxruntime")
+
+    def exchanged(path: Path, header: plan.Header, *_: object) -> plan.Header:
+        path.write_bytes(own)
+        return header.model_copy(update={"parity": found})
+
+    monkeypatch.setattr(trial, "pictures", lambda *_: None)
+    monkeypatch.setattr(trial, "tried", exchanged)
+    write_engine(path, student, max_batch=3)
+    with pytest.raises(DtdaError, match="was changed while it was compared"):
+        trial.check(path)
+    write_engine(path, student, max_batch=5, record=False)
+    with pytest.raises(DtdaError, match="was not built by this program"):
+        trial.check(path)
+
+
 def test_reports_stay_in_their_folder(home: Path) -> None:
     found = Parity(frames=9, max_dp=0, mean_dp=0, flips=0, limit=0.02, passed=True, reference="onnxruntime")
     path = trial.report(FACTS.model_copy(update={"name": "../../a b"}), found)
