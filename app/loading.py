@@ -6,10 +6,13 @@ deadlock by handing out a half-made module, and the import fails. Seen with pyda
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import threading
 
 _turn = threading.Lock()
+# The interpreter must not end below an import: PySide's crash then. Whoever wants to import later waits for the end.
+atexit.register(_turn.acquire)
 
 
 def load(*names: str) -> None:

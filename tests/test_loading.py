@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -39,3 +40,13 @@ def test_a_module_that_is_missing_raises_in_the_thread_that_asked() -> None:
     with pytest.raises(ModuleNotFoundError):
         load("dtda.no_such_module")
     load("dtda.app.loading")  # the turn was given back
+
+
+def test_the_interpreter_does_not_end_below_an_import(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.7)\nprint('imported', flush=True)\n")
+    code = (
+        f"import sys, threading, time; sys.path.insert(0, {str(tmp_path)!r}); from dtda.app.loading import load\n"
+        "threading.Thread(target=load, args=('slow',), daemon=True).start(); time.sleep(0.2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "imported\n", "")
