@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
+from torch.nn.functional import avg_pool2d
 
 from dtda.core.errors import DtdaError
 from dtda.core.models.fasnet import V1SE, V2, Body, read_body
@@ -96,13 +97,22 @@ def test_a_pair_goes_on_from_both(published):
     assert all(parameter.grad is not None for parameter in student.parameters())
 
 
+def test_a_trio_begins_as_the_pair_of_the_shrunk_chip_and_learns_from_its_middle(published):
+    pair, trio = (build_student(name, 0.0, str(published / "network.json")).eval() for name in ("pair", "trio"))
+    x = torch.rand(2, 3, 240, 240)
+    torch.testing.assert_close(trio(x), pair(avg_pool2d(x, 3)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(trio.features(x)[:, 256:], pair.features(x[:, :, 80:160, 80:160])[:, :128])
+    trio(x).sum().backward()
+    assert trio.head[1].weight.grad[0, 256:].abs().min() > 0
+
+
 def test_files_of_other_networks_are_refused(published, tmp_path):
     with pytest.raises(DtdaError, match="not the MiniFASNet it should be"):
         read_body(Body(V2), published / "v1se.onnx")
     (tmp_path / "x.onnx").write_bytes(b"no")
     with pytest.raises(DtdaError, match="not a readable ONNX file"):
         read_body(Body(V2), tmp_path / "x.onnx")
-    with pytest.raises(DtdaError, match="starts from random"):
+    with pytest.raises(DtdaError, match="start from random"):
         build_student("pair", weights="imagenet")
     one = json.loads((published / "network.json").read_text())
     one["networks"] = one["networks"][:1]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from dtda.core.errors import DtdaError
 from dtda.core.models.student import MEAN, STD
@@ -84,23 +84,31 @@ class Residual(nn.Module):
         return x + (y if self.weigh is None else y * self.weigh(y))
 
 
-class Pair(nn.Module):
-    """The trunk of a student: both bodies on the whole chip, [B, 3, S, S] normalised as `Student` does -> [B, 256, 1, 1]."""
+class Bodies(nn.Module):
+    """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, 128 n, 1, 1]: both bodies on the whole chip
+    and, if `inner`, a second V2 on its middle 80 pixels as they are, for the texture that the shrunk chip has lost."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, inner: bool) -> None:
         super().__init__()
-        self.bodies = nn.ModuleList([Body(V2), Body(V1SE)])
+        self.bodies = nn.ModuleList([Body(V2), Body(V1SE), *([Body(V2)] if inner else [])])
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = ((x * self.std + self.mean) * 255).flip(1)
-        if x.shape[2] != SIDE:
-            x = interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False)
-        return torch.cat([body(x) for body in self.bodies], 1)[:, :, None, None]
+        whole = x
+        times, rest = divmod(x.shape[2], SIDE)
+        if rest:
+            whole = interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        elif times > 1:
+            whole = avg_pool2d(x, times)
+        edge = max(0, (x.shape[2] - SIDE) // 2)
+        middle = x[:, :, edge : edge + SIDE, edge : edge + SIDE] if x.shape[2] >= SIDE else whole
+        views = (whole, whole, middle)
+        return torch.cat([body(view) for body, view in zip(self.bodies, views, strict=False)], 1)[:, :, None, None]
 
 
 def read_body(body: Body, path: Path) -> Tensor:
