@@ -181,10 +181,15 @@ def test_a_share_of_the_batch_may_be_attacked():
     attacked = module.attacked(data)
     assert attacked.shape == (3, 3, 32, 32)
     targets = module.known(data, attacked)
-    assert torch.equal(teacher.seen[0][0], attacked)
+    seen = torch.cat([attacked, data.x[3:]])  # teachers see the whole batch, its attacked part as attacked
+    assert torch.equal(teacher.seen[0][0], seen)
     _, parts = module(data, attacked, targets, 1.0)
     expected = classification(module.student(attacked), data.first(3), made.optim.smoothing)
     assert float(parts["attacked"]) == pytest.approx(float(expected.detach()), rel=1e-5)
+    imitated = module.adapters["perceptual"](module.student.features(seen))
+    assert float(parts["perceptual"]) == pytest.approx(
+        float(distance(imitated, targets["perceptual"], "cosine").detach()), rel=1e-4
+    )
 
 
 def test_teachers_see_the_attacked_pictures_and_stay_as_they_are():

@@ -77,7 +77,7 @@ class OptimPart(Part):
 class AttackPart(Part):
     """Domain adversarial attack; all of it is our reconstruction. eps: largest change of a value in [0, 1]. steps: T.
     alpha: length of a step, default eps for one step and 2 eps / T for more. weight: of the loss on attacked pictures.
-    share: part of every batch that is attacked; less than all is cheaper."""
+    share: part of every batch that is attacked; less than all is cheaper, and teachers then see the rest as it is."""
 
     objective: Literal["confuse", "untargeted"] = "confuse"
     eps: Annotated[float, Field(gt=0, le=0.5)] = 2 / 255

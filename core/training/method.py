@@ -78,11 +78,11 @@ class Method(nn.Module):
         return domain_attack(self.student, self.discriminator, chosen.x, chosen.domain, part)
 
     def known(self, batch: Batch, attacked: Tensor | None) -> dict[str, Tensor]:
-        """What the teachers say of the (attacked) pictures, [b, width] each, b the share of the batch they see."""
-        seen = batch.x if attacked is None else attacked
+        """What the teachers say of the batch, its attacked part first: [b, width] each, b the share of it they see."""
+        seen = batch.x if attacked is None else torch.cat([attacked, batch.x[len(attacked) :]])
         targets = {}
         for name, call in self.teachers.items():
-            count = min(len(seen), _share(len(batch.x), self.config.teachers[name].share))
+            count = _share(len(seen), self.config.teachers[name].share)
             target = call(seen[:count], batch.points[:count]).float()
             centred = self.config.teachers[name].centre and not self._judges(name)
             targets[name] = self.centres[name](target) if centred else target
@@ -118,9 +118,10 @@ class Method(nn.Module):
             parts["domain"] = cross_entropy(logits.float(), batch.domain)
             total = total + parts["domain"]
             parts |= self._fooled(logits.detach(), adversarial.detach(), batch.domain)
+        known = features if attacked is None else torch.cat([adversarial, features[len(adversarial) :]])
         for name, target in targets.items():
             teacher = config.teachers[name]
-            seen = adversarial[: len(target)]
+            seen = known[: len(target)]
             found = self.adapters[name](seen)
             if self._judges(name):
                 parts[name] = divergence(student.classify(seen), found, target, teacher.temperature)
