@@ -41,8 +41,8 @@ class Row:
     """Figures of a part of the test data. group: all, attack type, domain, or domain and attack type.
 
     live, attack: how many were scored. figures: auc, eer, tpr_at_fpr_1, tpr_at_fpr_0.1 (NaN where so few attacks cannot
-    resolve them), apnrr and bpnrr (non-response: share without a usable face, all types pooled). at: for each working
-    point hter, bpcer, apcer (pooled), apcer_max (of the worst attack type) and acer (with apcer_max).
+    resolve them), ece (calibration error), apnrr and bpnrr (non-response: share without a usable face, all types pooled).
+    at: for each working point hter, bpcer, apcer (pooled), apcer_max (of the worst attack type) and acer (with apcer_max).
     """
 
     name: str
@@ -196,6 +196,7 @@ def _row(
     figures |= {
         "auc": Figure(metrics.auc(scores, live), *interval(apart.auc)),
         "eer": Figure(metrics.eer(scores, live).rate if both else NAN, *interval(apart.eer)),
+        "ece": Figure(metrics.calibration_error(scores, live)),
     }
     attacks = int((~live).sum())
     for number, (key, rate) in enumerate(RATES.items()):

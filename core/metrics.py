@@ -103,5 +103,16 @@ def threshold_at_bpcer(scores: Scores, live: Labels, rate: float) -> float:
     return float(ordered[min(int(np.floor(rate * len(ordered) + 1e-9)), len(ordered) - 1)])
 
 
+def calibration_error(scores: Scores, live: Labels, bins: int = 15) -> float:
+    """Expected calibration error (Naeini et al. 2015) with both classes weighing the same: the mean distance, over equally
+    wide bins of the score, of its mean from the share that is live. NaN when one class is absent."""
+    if not live.any() or live.all():
+        return float("nan")
+    weights = np.where(live, 0.5 / live.sum(), 0.5 / (~live).sum())
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    off = np.bincount(place, weights * (scores - live), minlength=bins)
+    return float(np.abs(off).sum())
+
+
 def _share(errors: npt.NDArray[np.bool_]) -> float:
     return float(errors.mean()) if errors.size else float("nan")

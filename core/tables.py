@@ -137,7 +137,8 @@ def _working_points(report: Report) -> str:
     table = grid(("threshold, from dev", "HTER", "BPCER", "APCER", "APCER max", "ACER"), points)
     rates = ", ".join(f"at FPR {100 * rate:g} %: {_tpr(row, key, rate)}" for key, rate in RATES.items())
     lost = f"APNRR {percent(row.figures['apnrr'].value)}, BPNRR {percent(row.figures['bpnrr'].value)}"
-    return f"{table}\n\nTPR {rates}. Without a usable face: {lost}."
+    off = percent(row.figures["ece"].value)
+    return f"{table}\n\nTPR {rates}. Calibration error {off}. Without a usable face: {lost}."
 
 
 def _tpr(row: Row, key: str, rate: float) -> str:

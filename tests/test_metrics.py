@@ -128,3 +128,16 @@ def test_threshold_at_bpcer_takes_all_it_may():
     assert metrics.threshold_at_bpcer(scores, live, 1.0) == 0.99
     with pytest.raises(ValueError, match="live scores"):
         metrics.threshold_at_bpcer(scores, ~live, 0.1)
+
+
+def test_calibration_error_by_hand():
+    scores = np.array([0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1, 0.9])
+    live = np.array([True, True, True, False, False, False, False, False])
+    # The bin of 0.9 holds half the weight as live, a tenth as attack; that of 0.1 four tenths as attack.
+    assert metrics.calibration_error(scores, live) == pytest.approx(abs(0.5 * 0.1 - 0.1 * 0.9) + 0.4 * 0.1)
+    rng = np.random.default_rng(0)
+    even = rng.uniform(size=200_000)
+    true = rng.uniform(size=len(even)) < even  # both classes as likely, so nothing to correct
+    assert metrics.calibration_error(even, true) < 0.01
+    assert metrics.calibration_error(even**2, true) > 0.1
+    assert np.isnan(metrics.calibration_error(scores, np.ones(8, bool)))

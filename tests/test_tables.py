@@ -21,7 +21,7 @@ def report():
     errors = {"hter": Figure(0.2, 0.1, 0.3), "bpcer": Figure(0.1, 0.0, 0.2), "apcer": Figure(0.3), "apcer_max": Figure(0.4),
               "acer": Figure(0.25)}  # fmt: skip
     figures = {"auc": Figure(0.876, 0.85, 0.9), "eer": Figure(0.151), "tpr_at_fpr_1": Figure(0.5, 0.4, 0.6),
-               "tpr_at_fpr_0.1": Figure(NAN), "apnrr": Figure(0.02), "bpnrr": Figure(0.0)}  # fmt: skip
+               "tpr_at_fpr_0.1": Figure(NAN), "ece": Figure(0.043), "apnrr": Figure(0.02), "bpnrr": Figure(0.0)}  # fmt: skip
     rows = (
         Row("all", "all", 50, 100, figures, {"default": errors, "bpcer_1": errors}),
         Row("kiosk print", "domain and attack type", 50, 40, figures, {"default": errors, "bpcer_1": errors}),

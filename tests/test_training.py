@@ -18,6 +18,8 @@ from dtda.core.training import checkpoint, loop, material, method
 from dtda.core.training.config import AttackPart, DomainPart, OptimPart, TeacherPart, read_config
 from dtda.core.training.optim import rate
 from dtda.core.training.samples import Place, Samples, flipped
+from dtda.core.training.scoring import logits
+from dtda.core.types import Label
 
 SIZE = 32
 
@@ -111,6 +113,29 @@ def test_another_seed_gives_other_weights(config, tmp_path):
     one = checkpoint.load(_train(config, tmp_path / "one", stop_after=2))
     other = checkpoint.load(_train(config.model_copy(update={"seed": 1}), tmp_path / "other", stop_after=2))
     assert not torch.equal(one["student"]["head.1.weight"], other["student"]["head.1.weight"])
+
+
+def test_scores_are_calibrated_once_and_none_passes_another(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "calibrate", lambda student, material: {"slope": 1.0, "intercept": 0.0})
+    raw = checkpoint.load_student(_train(config, tmp_path / "raw"))
+    monkeypatch.undo()
+    made = checkpoint.load_student(_train(config, tmp_path / "run"))
+    slope, intercept = made.state["calibration"]["slope"], made.state["calibration"]["intercept"]
+    data = material.load(config.data, _no_detector)
+    before, after = (logits(each.student, data.chips, data.fold.dev) for each in (raw, made))
+    np.testing.assert_allclose(after, slope * before + intercept, rtol=1e-4, atol=1e-4)
+    assert slope > 0
+    assert slope != 1
+    live = np.array([data.chips.records[number].label is Label.LIVE for number in data.fold.dev])
+
+    def cost(found):  # of both classes alike
+        each = np.log1p(np.exp(-np.where(live, found, -found)))
+        return each[live].mean() + each[~live].mean()
+
+    assert cost(after) < cost(before)
+    again = checkpoint.load_student(_train(config, tmp_path / "run", resume=True))
+    assert again.state["calibration"] == made.state["calibration"]
+    assert torch.equal(again.student.head[1].weight, made.student.head[1].weight)
 
 
 def test_an_existing_run_is_not_overwritten_nor_resumed_differently(config, tmp_path):

@@ -25,6 +25,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.models.student import build_student
 from dtda.core.simulate.portrait import Detect
 from dtda.core.training import checkpoint, results
+from dtda.core.training.calibration import calibrate
 from dtda.core.training.config import TrainConfig, same_run
 from dtda.core.training.material import Material, load
 from dtda.core.training.method import Batch, Method
@@ -74,6 +75,7 @@ def train(
                         f"{2 * len(fold.sources)}.")  # fmt: skip
 
     run = Run(config, fabric, material)
+    finished = bool(state and "calibration" in state)
     progress = Progress(revision=git_revision())
     if state:
         progress = run.restore(state, progress.revision)
@@ -119,7 +121,8 @@ def train(
             progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
             batches.epoch, batches.start = progress.epoch, 0
             run.save(last, progress)
-        run.save(last, progress, run.everywhere(lambda: results.final(run.average.module, material)))
+        if not finished:  # or a finished run that is resumed would be calibrated twice
+            run.save(last, progress, run.everywhere(run.finish))
     return last
 
 
@@ -197,6 +200,11 @@ class Run:
     def everywhere(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Do it in the first process and give every process what came out."""
         return self.fabric.broadcast(work() if self.fabric.is_global_zero else {})
+
+    def finish(self) -> dict[str, Any]:
+        """In the first process: calibrate the averaged student and measure it."""
+        student = self.average.module
+        return {"calibration": calibrate(student, self.material), **results.final(student, self.material)}
 
     def save(self, path: Path, progress: Progress, extra: Mapping[str, Any] | None = None) -> None:
         """Called by all processes; the first one writes."""

@@ -22,6 +22,11 @@ def score(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 1
     return _over(lambda x: torch.sigmoid(student(x).float()), student, chips, numbers, batch)
 
 
+def logits(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 128) -> Floats:
+    """Live logit of the unmoved crop of each numbered chip, float32 [len(numbers)]."""
+    return _over(student, student, chips, numbers, batch)
+
+
 def features(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 128) -> Floats:
     """Pooled features of the unmoved crop of each numbered chip, float32 [len(numbers), width]."""
     return _over(student.features, student, chips, numbers, batch)
@@ -69,8 +74,8 @@ def _texts(part: str, r: Record) -> tuple[str, ...]:
 def table(scores: Floats, chips: Chips, numbers: Sequence[int], threshold: float) -> dict[str, dict[str, float]]:
     """Figures per picture over all and over each (domain, attack type) against that domain's live pictures.
 
-    Rows hold live and attack counts, AUC, EER, and BPCER, APCER, ACER at the threshold; the row "all" adds 95 % intervals
-    of AUC and EER by bootstrap over subjects.
+    Rows hold live and attack counts, AUC, EER, calibration error, and BPCER, APCER, ACER at the threshold; the row "all"
+    adds 95 % intervals of AUC and EER by bootstrap over subjects.
     """
     records = [chips.records[number] for number in numbers]
     live = np.array([record.label is Label.LIVE for record in records])
@@ -94,6 +99,7 @@ def _row(scores: Floats, live: np.ndarray, types: np.ndarray, threshold: float) 
         "attack": int((~live).sum()),
         "auc": metrics.auc(scores, live),
         "eer": metrics.eer(scores, live).rate if both else float("nan"),
+        "ece": metrics.calibration_error(scores, live),
         "bpcer": metrics.bpcer(scores, live, threshold),
         "apcer": metrics.apcer(scores, live, threshold),
         "acer": metrics.acer(scores, live, types.tolist(), threshold),

@@ -1,0 +1,35 @@
+"""A calibrated score: the last layer rescaled so that P(live) means what it says, where both classes are as likely."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dtda.core.models.student import Student
+from dtda.core.training.material import Material
+from dtda.core.training.scoring import logits
+from dtda.core.types import Label
+
+
+def calibrate(student: Student, material: Material) -> dict[str, float]:
+    """Platt scaling (Platt 1999) on the source dev part, folded into the head, in place; returns slope and intercept.
+
+    It moves no score past another. Where dev logits do not rise with the label, or are no numbers, nothing is changed.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    numbers = material.fold.dev
+    live = np.array([material.chips.records[number].label is Label.LIVE for number in numbers])
+    found = logits(student, material.chips, numbers).astype(np.float64)
+    if not np.isfinite(found).all():
+        return {"slope": 1.0, "intercept": 0.0}
+    scale = max(float(found.std()), 1e-6)  # of unit size, for the solver
+    fit = LogisticRegression(C=1e4, class_weight="balanced").fit(found[:, None] / scale, live)
+    slope, intercept = float(fit.coef_[0, 0]) / scale, float(fit.intercept_[0])
+    if not (np.isfinite(slope) and slope > 0):
+        return {"slope": 1.0, "intercept": 0.0}
+    last = student.head[1]
+    with torch.no_grad():
+        last.weight.mul_(slope)
+        last.bias.mul_(slope).add_(intercept)
+    return {"slope": slope, "intercept": intercept}
