@@ -55,6 +55,7 @@ def test_markdown_has_both_conventions_side_by_side(report):
     assert text.startswith("# tiny on sim-loo, fold kiosk\n")
     assert "Trained on a, b; tested on kiosk: 50 live, 100 attack videos." in text
     assert "1000 bootstrap draws of 30 subjects" in text
+    assert "Calibration error 4.3." in text
     assert _cells(text, "threshold")[1:] == ["0.6100, equal errors on the test data", "0.4500, equal error rate on dev"]
     assert _cells(text, "HTER")[1:] == ["15.1", "20.0 (10.0–30.0)"]
     assert "3 of 20, picked on the test data: HTER 10.1, AUC 95.0" in text
@@ -79,7 +80,7 @@ def test_markdown_rows(report):
 
 def test_csv_has_one_figure_a_line(report):
     rows = list(csv.DictReader(io.StringIO(to_csv(report))))
-    assert len(rows) == 3 * (6 + 2 * 5)
+    assert len(rows) == 3 * (7 + 2 * 5)  # figures of a row, and those at each of two thresholds
     found = {(row["row"], row["threshold"], row["figure"]): row for row in rows}
     assert found["all", "default", "hter"]["value"] == "0.200000"
     assert found["all", "default", "hter"]["high"] == "0.300000"
