@@ -138,6 +138,24 @@ def test_scores_are_calibrated_once_and_none_passes_another(config, tmp_path, mo
     assert torch.equal(again.student.head[1].weight, made.student.head[1].weight)
 
 
+def test_a_share_of_what_it_started_from_is_kept(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "calibrate", lambda student, material: {"slope": 1.0, "intercept": 0.0})
+    first = _train(config, tmp_path / "first")
+    config = config.model_copy(update={"weights": str(first), "seed": 1})
+    start = build_student(config.student, weights=config.weights).state_dict()
+    whole = checkpoint.load(_train(config, tmp_path / "whole"))["ema"]
+    kept = config.model_copy(update={"optim": config.optim.model_copy(update={"keep": 0.25})})
+    found = checkpoint.load(_train(kept, tmp_path / "kept"))["ema"]
+    name = "trunk.0.0.weight"
+    assert (whole[name] - start[name]).abs().max() > 1e-4
+    for name, value in found.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.75 * whole[name] + 0.25 * start[name], rtol=1e-4, atol=1e-5)
+    (tmp_path / "x.toml").write_text('[data]\nmanifests = ["m.csv"]\n[optim]\nkeep = 0.5\n')
+    with pytest.raises(DtdaError, match="x.toml: optim.keep needs weights to start from"):
+        read_config(tmp_path / "x.toml")
+
+
 def test_an_existing_run_is_not_overwritten_nor_resumed_differently(config, tmp_path):
     _train(config, tmp_path / "run", stop_after=1)
     with pytest.raises(DtdaError, match="--resume"):

@@ -1,4 +1,5 @@
-"""A calibrated score: the last layer rescaled so that P(live) means what it says, where both classes are as likely."""
+"""What is done to a trained student at the end: back towards its start, then the last layer rescaled so that P(live) means
+what it says, where both classes are as likely."""
 
 from __future__ import annotations
 
@@ -9,6 +10,16 @@ from dtda.core.models.student import Student
 from dtda.core.training.material import Material
 from dtda.core.training.scoring import logits
 from dtda.core.types import Label
+
+
+@torch.no_grad()
+def blend(student: Student, start: Student, keep: float) -> None:
+    """Weights and statistics moved, in place, by the share `keep` of the way to those of `start` (Wortsman et al. 2022,
+    WiSE-FT): what a network knew of other data survives better than in the weights that training ended with."""
+    before = start.state_dict()
+    for name, value in student.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(before[name].to(value), keep)
 
 
 def calibrate(student: Student, material: Material) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dtda.core.errors import DtdaError
 from dtda.core.preprocess import Crop
@@ -58,7 +58,8 @@ class AugmentPart(Part):
 
 class OptimPart(Part):
     """Linear warm-up, then cosine decay, or steps: a tenth after each share of the run in `milestones`. batch: pictures
-    per step, over all processes. ema: decay of the averaged weights. clip: largest gradient norm. smoothing: of labels."""
+    per step, over all processes. ema: decay of the averaged weights. keep: share of the weights it started from in the
+    student at the end. clip: largest gradient norm. smoothing: of labels."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     epochs: Positive = 20
@@ -71,6 +72,7 @@ class OptimPart(Part):
     warmup: Share = 0.05
     clip: Annotated[float, Field(gt=0)] = 5.0
     ema: Share = 0.998
+    keep: Share = 0.0
     smoothing: Share = 0.02
 
 
@@ -140,6 +142,12 @@ class TrainConfig(Part):
     domain: DomainPart = DomainPart()
     teachers: dict[str, TeacherPart] = {}
 
+    @model_validator(mode="after")
+    def _something_to_keep(self) -> TrainConfig:
+        if self.optim.keep and self.weights == "random":
+            raise ValueError("optim.keep needs weights to start from, which are random here")
+        return self
+
 
 def same_run(before: TrainConfig, after: TrainConfig) -> bool:
     """Whether both compute the same: how a run is executed may differ."""
@@ -165,7 +173,8 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DtdaError(f"{path}: {where}: {first['msg']}.") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise DtdaError(f"{path}: {where + ': ' if where else ''}{said}.") from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
