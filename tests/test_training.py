@@ -152,7 +152,7 @@ def test_a_share_of_what_it_started_from_is_kept(config, tmp_path, monkeypatch):
         if value.is_floating_point():
             torch.testing.assert_close(value, 0.75 * whole[name] + 0.25 * start[name], rtol=1e-4, atol=1e-5)
     (tmp_path / "x.toml").write_text('[data]\nmanifests = ["m.csv"]\n[optim]\nkeep = 0.5\n')
-    with pytest.raises(DtdaError, match="x.toml: optim.keep needs weights to start from"):
+    with pytest.raises(DtdaError, match=r"x\.toml: optim.keep needs weights to start from"):
         read_config(tmp_path / "x.toml")
 
 

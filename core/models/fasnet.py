@@ -84,31 +84,32 @@ class Residual(nn.Module):
         return x + (y if self.weigh is None else y * self.weigh(y))
 
 
-class Bodies(nn.Module):
-    """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, 128 n, 1, 1]: both bodies on the whole chip
-    and, if `inner`, a second V2 on its middle 80 pixels as they are, for the texture that the shrunk chip has lost."""
+class Pair(nn.Module):
+    """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, width, 1, 1]: both bodies on the whole chip
+    shrunk to 80 px, for context, and `texture` on its middle half as it is, for what shrinking loses."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, inner: bool) -> None:
+    def __init__(self, texture: nn.Module | None = None) -> None:
         super().__init__()
-        self.bodies = nn.ModuleList([Body(V2), Body(V1SE), *([Body(V2)] if inner else [])])
+        self.bodies = nn.ModuleList([Body(V2), Body(V1SE)])
+        self.texture = texture
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = ((x * self.std + self.mean) * 255).flip(1)
-        whole = x
-        times, rest = divmod(x.shape[2], SIDE)
-        if rest:
-            whole = interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False)
-        elif times > 1:
-            whole = avg_pool2d(x, times)
-        edge = max(0, (x.shape[2] - SIDE) // 2)
-        middle = x[:, :, edge : edge + SIDE, edge : edge + SIDE] if x.shape[2] >= SIDE else whole
-        views = (whole, whole, middle)
-        return torch.cat([body(view) for body, view in zip(self.bodies, views, strict=False)], 1)[:, :, None, None]
+        side = x.shape[2]
+        whole = ((x * self.std + self.mean) * 255).flip(1)
+        if side % SIDE:
+            whole = interpolate(whole, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        elif side > SIDE:
+            whole = avg_pool2d(whole, side // SIDE)
+        parts = [body(whole) for body in self.bodies]
+        if self.texture is not None:
+            edge = side // 4
+            parts.append(self.texture(x[:, :, edge : side - edge, edge : side - edge]).mean((2, 3)))
+        return torch.cat(parts, 1)[:, :, None, None]
 
 
 def read_body(body: Body, path: Path) -> Tensor:

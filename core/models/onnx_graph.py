@@ -81,6 +81,13 @@ def _max_pool(x: Tensor, *, kernel_shape: Sequence[int], pads: Sequence[int] = (
     return F.max_pool2d(x, tuple(kernel_shape), tuple(strides), padding, tuple(dilations), bool(ceil_mode))
 
 
+def _average_pool(x: Tensor, *, kernel_shape: Sequence[int], pads: Sequence[int] = (), strides: Sequence[int] = (1,),
+                  ceil_mode: int = 0, count_include_pad: int = 0, dilations: Sequence[int] = ()) -> Tensor:  # fmt: skip
+    if any(pads) or ceil_mode or any(step != 1 for step in dilations):
+        raise DtdaError("only average pooling without padding is known")
+    return F.avg_pool2d(x, tuple(kernel_shape), tuple(strides))
+
+
 def _padded(x: Tensor, pads: Sequence[int], fill: float) -> tuple[Tensor, Any]:
     """pads: top, left, bottom, right. torch's layers pad both sides alike; others are padded here."""
     if not any(pads):
@@ -155,6 +162,7 @@ def _hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor
 # What torch.onnx makes of the students of `student.STUDENTS`, and the casts of an FP16 one.
 OPERATORS: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
+    "AveragePool": _average_pool,
     "Cast": _cast,
     "Concat": _concat,
     "Conv": _conv,

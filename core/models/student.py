@@ -30,6 +30,7 @@ class Student(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.width = width
+        self.begun: tuple[str, ...] = ()  # how the names of the weights begin that did not start at random
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
         self.cue_head = nn.Conv2d(width, 1, 1) if cue_map else None
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
@@ -74,41 +75,46 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
 
 def _pair(weights: str) -> tuple[nn.Module, int]:
     """Two MiniFASNets side by side; 0.86 M parameters."""
-    return _fasnets(weights, False)
+    from dtda.core.models.fasnet import WIDTH, Pair
+
+    _only_described(weights)
+    return Pair(), 2 * WIDTH
 
 
-def _trio(weights: str) -> tuple[nn.Module, int]:
-    """The pair and a third one on the middle of the chip; 1.29 M parameters. For chips of 160 or 240 pixels."""
-    return _fasnets(weights, True)
+def _pair_mobile(weights: str) -> tuple[nn.Module, int]:
+    """The pair, and a MobileNetV3-small without pretraining on the middle of the chip; 1.78 M parameters."""
+    from dtda.core.models.fasnet import WIDTH, Pair
+
+    _only_described(weights)
+    texture, width = _mobile("random")
+    return Pair(texture), 2 * WIDTH + width
 
 
-def _fasnets(weights: str, inner: bool) -> tuple[nn.Module, int]:
-    from dtda.core.models.fasnet import WIDTH, Bodies
-
+def _only_described(weights: str) -> None:
     if weights != "random":
         raise DtdaError(
             f"{weights}: MiniFASNets start from random weights or from a description of their networks (.json)."
         )
-    trunk = Bodies(inner)
-    return trunk, WIDTH * len(trunk.bodies)
 
 
-STUDENTS = {"mobile": _mobile, "resnet18": _resnet18, "pair": _pair, "trio": _trio}
+STUDENTS = {"mobile": _mobile, "resnet18": _resnet18, "pair": _pair, "pair-mobile": _pair_mobile}
+PAIRS = ("pair", "pair-mobile")
 
 
 def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False) -> Student:
     """A student. weights: "random", "imagenet" (torchvision's for its trunk, downloaded once), or the path of a state dict:
-    torchvision's, or a whole student's; of a pair or trio, the description (`core.foreign`) of the two networks it goes on
-    from.
+    torchvision's, or a whole student's; of a pair, the description (`core.foreign`) of the two networks it goes on from.
     Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
     if weights in ("random", "imagenet"):
-        return Student(*STUDENTS[name](weights), dropout, cue_map)
+        student = Student(*STUDENTS[name](weights), dropout, cue_map)
+        student.begun = ("trunk.",) if weights == "imagenet" else ()
+        return student
     path = Path(weights)
     if not path.is_file():
         raise DtdaError(f"{path}: no such file of weights; use random, imagenet, or a state dict.")
-    if name in ("pair", "trio") and path.suffix == ".json":
+    if name in PAIRS and path.suffix == ".json":
         student = Student(*STUDENTS[name]("random"), dropout, cue_map)
         _go_on(student, path)
         return student
@@ -116,29 +122,32 @@ def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_
         state = torch.load(path, map_location="cpu", weights_only=True)
         whole = "student" in state  # a checkpoint of ours
         student = Student(*STUDENTS[name]("random" if whole else weights), dropout, cue_map)
+        student.begun = ("trunk.",)
         if whole:
             student.load_state_dict(state["student"])
+            student.begun = ("",)
     except Exception as error:  # what is raised for foreign bytes differs by their first ones
         raise DtdaError(f"{path}: not weights of a {name} student{' with a cue map' if cue_map else ''}.") from error
     return student
 
 
 def _go_on(student: Student, path: Path) -> None:
-    """Bodies and head as the published networks have them. A third body starts as the first, without a say."""
+    """Bodies and head as the published networks have them; a third part has no say yet."""
     from dtda.core.foreign import read_foreign
     from dtda.core.models.fasnet import read_body
 
     files = [network.file for network in read_foreign(path).networks]
     if len(files) != 2:
         raise DtdaError(f"{path}: a student goes on from two networks, this names {len(files)}.")
-    bodies = student.trunk.bodies
-    classes = [read_body(body, file) for body, file in zip(bodies, [*files, files[0]], strict=False)]
+    classes = [read_body(body, file) for body, file in zip(student.trunk.bodies, files, strict=True)]
+    # The mean over both of the live logit minus the mean of the others', near enough to begin with.
+    known = torch.cat([(each[1] - (each[0] + each[2]) / 2) / 2 for each in classes])
     with torch.no_grad():
-        # The mean over both of the live logit minus the mean of the others', near enough to begin with.
-        logits = [(each[1] - (each[0] + each[2]) / 2) / 2 for each in classes[:2]]
-        silent = [torch.zeros_like(each[0]) for each in classes[2:]]
-        student.head[1].weight.copy_(torch.cat(logits + silent)[None])
-        student.head[1].bias.zero_()
+        last = student.head[1]
+        last.weight.zero_()
+        last.weight[0, : len(known)].copy_(known)
+        last.bias.zero_()
+    student.begun = ("trunk.bodies.", "head.")
 
 
 def _torchvision(build: Callable[..., nn.Module], weights: str) -> nn.Module:

@@ -14,11 +14,11 @@ from dtda.core.types import Label
 
 @torch.no_grad()
 def blend(student: Student, start: Student, keep: float) -> None:
-    """Weights and statistics moved, in place, by the share `keep` of the way to those of `start` (Wortsman et al. 2022,
-    WiSE-FT): what a network knew of other data survives better than in the weights that training ended with."""
+    """Weights and statistics moved, in place, by the share `keep` of the way to those that `start` has begun with (Wortsman
+    et al. 2022, WiSE-FT): what a network knew of other data survives better than in the weights that training ended with."""
     before = start.state_dict()
     for name, value in student.state_dict().items():
-        if value.is_floating_point():
+        if value.is_floating_point() and name.startswith(start.begun):
             value.lerp_(before[name].to(value), keep)
 
 

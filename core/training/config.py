@@ -58,13 +58,15 @@ class AugmentPart(Part):
 
 class OptimPart(Part):
     """Linear warm-up, then cosine decay, or steps: a tenth after each share of the run in `milestones`. batch: pictures
-    per step, over all processes. ema: decay of the averaged weights. keep: share of the weights it started from in the
-    student at the end. clip: largest gradient norm. smoothing: of labels."""
+    per step, over all processes. begun: factor on the rate of weights that did not start at random. ema: decay of the
+    averaged weights. keep: share of what those started from in the student at the end. clip: largest gradient norm.
+    smoothing: of labels."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     epochs: Positive = 20
     batch: Positive = 60
     lr: Rate = 2e-3
+    begun: Rate = 1.0
     momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.03
     schedule: Literal["cosine", "step"] = "cosine"

@@ -13,13 +13,18 @@ from dtda.core.training.method import Method
 
 
 def make_optimizer(method: Method, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum; biases and normalisation are not decayed, the discriminator has its own rate."""
+    """AdamW or SGD with Nesterov momentum; biases and normalisation are not decayed; the discriminator, and weights that
+    did not start at random, have their own rates."""
     part = config.optim
+    begun = tuple(f"student.{prefix}" for prefix in method.student.begun)
     groups = []
-    for in_discriminator, factor in ((False, 1.0), (True, config.domain.lr)):
-        mine = [p for name, p in method.named_parameters() if name.startswith("discriminator.") == in_discriminator]
+    for factor, mine in (
+        (1.0, lambda name: not name.startswith(("discriminator.", *begun))),
+        (part.begun, lambda name: bool(begun) and name.startswith(begun)),
+        (config.domain.lr, lambda name: name.startswith("discriminator.")),
+    ):
         for decayed in (True, False):
-            chosen = [p for p in mine if (p.ndim > 1) == decayed]
+            chosen = [p for name, p in method.named_parameters() if mine(name) and (p.ndim > 1) == decayed]
             decay = part.weight_decay if decayed else 0.0
             groups.append({"params": chosen, "weight_decay": decay, "lr": factor * part.lr})
     groups = [group for group in groups if group["params"]]
