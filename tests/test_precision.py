@@ -241,3 +241,19 @@ def test_it_is_compared_on_other_variations_than_it_is_calibrated_on(
     own = {chip.tobytes() for chip in chips[:4]}
     assert calibration & test == own
     assert len(calibration) == len(test) == len(own) * (1 + parity.VARIATIONS)
+
+
+def test_depth_is_counted_along_each_branch() -> None:
+    def conv(name: str, source: str) -> onnx.NodeProto:
+        return onnx.helper.make_node("Conv", [source, "w"], [f"{name}_"], name)
+
+    nodes = [
+        conv("a1", "image"),
+        conv("a2", "a1_"),
+        conv("b1", "image"),
+        onnx.helper.make_node("Relu", ["b1_"], ["b"]),
+        onnx.helper.make_node("Add", ["a2_", "b"], ["both"]),
+        conv("c", "both"),
+    ]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "branches", [], []))
+    assert precision._depths(model) == {"a1": 0, "a2": 1, "b1": 0, "c": 2}
