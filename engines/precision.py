@@ -26,11 +26,11 @@ from dtda.engines.parity import Parity
 
 QUANTISED = ("Conv", "Gemm", "MatMul")  # the operations that INT8 is worth it for
 CALIBRATION_SEED = 1  # other variations than those the gate compares on
-# How deep the convolutions that stay in FP32 reach from the input: as little as it takes. What is lost there goes through all
-# that follows. Mean |dp| of a pair-mobile student on the sample's 90 crops: 0.031 with none, 0.017 with 3, 0.006 with 6; keeping
-# as many of the first ones of the file, which are all of one branch, does not help it. Of an earlier student of one branch,
-# on 323 photos: 0.026, 0.016, 0.013, and 0.006 with 12; the best 3, 6 and 12, found by quantising each alone, gave it 0.016,
-# 0.011, 0.006, those with the most noise at their input (onnxruntime.quantization.qdq_loss_debug) 0.025, 0.027, 0.023.
+# How deep the convolutions that stay in FP32 reach from the input: as little as it takes. What is lost there goes through
+# all that follows. Mean |dp| of a pair-mobile student on the sample's 90 crops: 0.031 with none, 0.017 with 3, 0.006 with 6;
+# keeping the first ones of the file, all of one branch, does not help it. Of an earlier student of one branch, on 323
+# photos: 0.026, 0.016, 0.013, and 0.006 with 12; the best 3, 6 and 12, found by quantising each alone, gave it 0.016, 0.011,
+# 0.006, those with the most noise at their input (onnxruntime.quantization.qdq_loss_debug) 0.025, 0.027, 0.023.
 FIRST = (0, 3, 6, 12)
 # The part of the limits that the conversion may use up; the rest is for the rounding of the GPU's own kernels.
 SHARE = 0.5
