@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    from dtda.core.simulate.ingredients import ABSENCES
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    lines = [f"  {name:<10}{absence.says}" for name, absence in ABSENCES.items()]
+    parser.epilog = "\n".join(["causes that --without takes out of the simulator:", *lines])
     parser.add_argument("--faces", type=Path, metavar="DIR", help="folder of bona fide face photos")
     aim = parser.add_mutually_exclusive_group(required=True)
     aim.add_argument("--out", type=Path, metavar="DIR", help="folder of the new data set")
@@ -33,6 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-held-out", action="store_true", help="all identities in all domains, for leave-one-domain-out protocols"
     )
+    parser.add_argument(
+        "--without", action="append", choices=list(ABSENCES), metavar="NAME", help="take a cause out, see below; the "
+        "pictures pair with those of the full set of the same seed (can be given more than once)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
 
 
@@ -72,7 +81,7 @@ def _config(args: argparse.Namespace) -> SimulateConfig:
     from dtda.core.simulate.config import SimulateConfig, read_config
 
     config = read_config(args.config)
-    changes = {name: getattr(args, name) for name in ("seed", "portraits", "live", "attack", "clip")}
+    changes = {name: getattr(args, name) for name in ("seed", "portraits", "live", "attack", "clip", "without")}
     changed = config.model_dump() | {name: value for name, value in changes.items() if value is not None}
     if args.no_held_out:
         changed["domains"] = [domain | {"held_out": False} for domain in changed["domains"]]

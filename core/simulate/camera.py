@@ -5,8 +5,9 @@ Light is float32 radiance; from the sensor on, numbers are integers, as in camer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import cycle
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from dtda.core.types import Floats, Image
 
 LUMA = np.array([0.0722, 0.7152, 0.2126], np.float32)  # BGR, ITU-R BT.709
 MIDDLE_GREY = 0.2  # metering target: 18 % grey, plus the lift webcams give to faces
+FACE_CD = 20.0  # cd/m2 that a face counts as sending where its light must not matter (about the median of the domains)
+BEST = 98  # JPEG quality where compression must not matter
 FACE_M = 0.14  # width of a head's face box, metres (bizygomatic breadth of adults is about 0.135 m)
 WHITE, PEDESTAL, STEP = 56000, 4000, 8  # raw codes of white and black, and raw codes per entry of the tone table
 
@@ -52,6 +55,8 @@ class Shot:
     jpeg: int
     qp: int | None
     motion: tuple[float, float]
+    metering: str
+    ideal: bool
 
 
 def draw_shot(camera: Camera, rng: np.random.Generator) -> Shot:
@@ -59,7 +64,7 @@ def draw_shot(camera: Camera, rng: np.random.Generator) -> Shot:
     missed = rng.random() < camera.focus_error
     focus = log_uniform(rng, camera.focus_m)
     qp = int(rng.integers(camera.qp[0], camera.qp[1] + 1))
-    return Shot(
+    shot = Shot(
         sensor=camera.sensor,
         output=camera.output,
         focal=rng.uniform(*camera.focal),
@@ -87,7 +92,10 @@ def draw_shot(camera: Camera, rng: np.random.Generator) -> Shot:
         jpeg=int(rng.integers(camera.jpeg[0], camera.jpeg[1] + 1)),
         qp=qp if camera.codec == "h264" else None,
         motion=tuple(rng.normal(0, camera.motion, 2)),
+        metering=camera.metering,
+        ideal=camera.ideal,
     )
+    return replace(shot, jpeg=BEST) if camera.codec == "none" else shot
 
 
 def log_uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
@@ -130,6 +138,10 @@ def metered(radiance: Floats, shot: Shot, face: tuple[float, float, float] | Non
     exposure, gains = exposure * float(gains.min()), gains / gains.min()
     veil = np.asarray(shot.flare * small.reshape(-1, 3).mean(0), np.float32)
     most = shot.electrons / exposure  # with the longest exposure; bright scenes fill the wells sooner
+    if face is not None and shot.metering == "face":
+        core = near**4 / (near**4).sum()  # the middle of the face
+        sent = float(np.tensordot(core, (small + veil) * gains, 2) @ LUMA)
+        exposure, most = MIDDLE_GREY / max(sent, 1e-3), shot.electrons * FACE_CD / MIDDLE_GREY
     return Metering(
         exposure, gains, veil, min(shot.full_well, most), shot.shutter_s * min(1.0, shot.full_well / max(most, 1e-6))
     )
@@ -224,13 +236,16 @@ def _sensed(signal: Floats, light: Metering, shot: Shot, rng: np.random.Generato
     """Raw codes uint16 [H, W, 3] BGR after an RGGB mosaic (or binned without one), photon and read noise (Poisson as
     Gaussian)."""
     height, width = signal.shape[:2]
-    if shot.mosaic:
+    grains = [noise((height, width), rng) for _ in range(1 if shot.mosaic else 3)]
+    if shot.ideal:
+        light = replace(light, electrons=np.inf)
+    elif shot.mosaic:
         plane = signal[:, :, 1].copy()
         plane[0::2, 0::2] = signal[0::2, 0::2, 2]
         plane[1::2, 1::2] = signal[1::2, 1::2, 0]
-        colour = _exposed(plane, light, shot, noise((height, width), rng))
+        colour = _exposed(plane, light, shot, grains[0])
         return np.asarray(cv2.demosaicing(colour, cv2.COLOR_BayerRGGB2BGR))
-    planes = [_exposed(p, light, shot, noise((height, width), rng)) for p in cv2.split(signal)]
+    planes = [_exposed(p, light, shot, grain) for p, grain in zip(cv2.split(signal), cycle(grains), strict=False)]
     return np.asarray(cv2.merge(planes))
 
 

@@ -155,11 +155,10 @@ def attack_radiance(
         radiance = _flickering(radiance, setting, view, metering)
         facing = replace(light, lux=light.lux * 2.0**shown.facing)
         content, cells = paper.sheet_radiance(
-            shown.texture, shown.corner, item, plane, view, facing, room, setting.shot, sigma
+            shown.texture, shown.corner, item, plane, view, facing, room, setting.shot, sigma, shown.beyond
         )
         content = _flickering(content, setting, view, metering)
-        outline = shown.medium if shown.outline is None else shown.outline
-        mask = plane.mask(view, outline, shown.holes)
+        mask = plane.mask(view, shown.edge, shown.holes)
         radiance = over(content, radiance, mask)
     else:
         rim = np.float32(item.bezel_tone) * light.white()
@@ -168,11 +167,12 @@ def attack_radiance(
         radiance = over(frame, radiance, plane.mask(view, shown.outer))
         radiance = _flickering(radiance, setting, view, metering)
         content, cells = screen_radiance(
-            shown.texture, shown.corner, item, plane, view, light, room, setting.shot, metering, sigma or 0.0, phase
-        )
-        mask = plane.mask(view, shown.medium)
+            shown.texture, shown.corner, item, plane, view, light, room, setting.shot, metering, sigma or 0.0, phase,
+            shown.beyond,
+        )  # fmt: skip
+        mask = plane.mask(view, shown.edge)
         radiance = over(content, radiance, mask)
-    for grip in shown.grips:
+    for grip in shown.grips if shown.outer else ():
         radiance, hand = add_hand(radiance, view, plane, shown.outer, grip, light)
         if hand is not None:
             mask = mask * (1 - hand)

@@ -9,9 +9,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from dtda.core.errors import DtdaError
 
@@ -28,6 +37,13 @@ def _positive(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+Ingredient = Literal["lattice", "exposure", "context", "glare", "camera", "codec", "motion"]
+
+
+def _named_once(names: tuple[Ingredient, ...]) -> tuple[Ingredient, ...]:
+    return tuple(sorted(set(names)))
+
+
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 LogRange = Annotated[Range, AfterValidator(_positive)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -36,6 +52,13 @@ Sides = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
 
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
+    # Fields that came later; a record leaves them out at their defaults, so that older sets can be gone on with.
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _recorded(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        defaults = {name: type(self).model_fields[name].default for name in self.later}
+        return {name: value for name, value in handler(self).items() if defaults.get(name, ...) != getattr(self, name)}
 
 
 class Camera(Part):
@@ -52,9 +75,13 @@ class Camera(Part):
     it finds. awb: share of the grey-world correction applied. cast: sd of the remaining log2 gain. flare: share of the
     scene's mean light that veils the picture. denoise: strength of luma smoothing, 0 none; chroma_denoise: Gaussian
     sigma, pixels. sharpen: unsharp amount. contrast: slope of the S-curve. saturation: factor. mosaic: share of shots
-    through a Bayer mosaic at sensor resolution, the others are binned. codec: jpeg pictures, or frames of H.264 video.
-    jpeg: quality. qp: H.264 quantiser. motion: sd of the movement in one longest exposure, share of the face's width.
+    through a Bayer mosaic at sensor resolution, the others are binned. codec: jpeg pictures, frames of H.264 video, or
+    neither: JPEG at the highest quality used. jpeg: quality. qp: H.264 quantiser. motion: sd of the movement in one longest
+    exposure, share of the face's width. metering: of the scene as above, or such that every face is as bright in the
+    picture and collects as many electrons, whatever light it sends. ideal: neither noise nor mosaic.
     """
+
+    later = ("metering", "ideal")
 
     sensor: Sides = (640, 480)
     output: Sides = (640, 480)
@@ -83,10 +110,12 @@ class Camera(Part):
     contrast: Range = (0.9, 1.4)
     saturation: Range = (0.7, 1.2)
     mosaic: Share = 0.6
-    codec: Literal["jpeg", "h264"] = "jpeg"
+    codec: Literal["jpeg", "h264", "none"] = "jpeg"
     jpeg: tuple[int, int] = (55, 95)
     qp: tuple[int, int] = (22, 36)
     motion: float = 0.008
+    metering: Literal["scene", "face"] = "scene"
+    ideal: bool = False
 
 
 class Room(Part):
@@ -112,8 +141,11 @@ class Medium(Part):
     width_mm, height_mm: of the sheet or screen held upright. upright: share held upright. fill: share of its width that
     the picture takes, 1 is full-screen. picture: short side of the shown picture over the width of its face. facing:
     light that falls on it relative to that on a face in its place, stops. held: share held in a hand. tilt: sd of yaw and
-    pitch, degrees.
+    pitch, degrees. borderless: what is shown fills the frame, a smooth rim beyond its own end: no edge, bezel or hand is
+    seen; its size in millimetres stays.
     """
+
+    later = ("borderless",)
 
     width_mm: LogRange
     height_mm: LogRange
@@ -124,6 +156,7 @@ class Medium(Part):
     facing: Range = (0.0, 0.0)
     held: Share = 0.7
     tilt: float = 9.0
+    borderless: bool = False
 
 
 class Print(Medium):
@@ -218,8 +251,11 @@ class SimulateConfig(Part):
     shorter side of the frame. context: side of a picture over the width of its face box, the frame's borders permitting.
     sources: pictures of a person that attackers have. video_qp, video_side: H.264 quantiser and long side, pixels, of
     those shown as a video. clip: frames of a clip for each shot, 0 for stills. split: shares of the identities in train
-    and dev, the rest is test. portraits: use at most so many.
+    and dev, the rest is test. portraits: use at most so many. video_codec: of the pictures that are shown. without: causes
+    that are switched off (see `ingredients.py`).
     """
+
+    later = ("video_codec", "without")
 
     seed: int = 0
     live: Annotated[int, Field(ge=1)] = 2
@@ -232,6 +268,8 @@ class SimulateConfig(Part):
     clip: Annotated[int, Field(ge=0)] = 0
     split: tuple[Share, Share] = (0.7, 0.15)
     portraits: Annotated[int, Field(ge=3)] | None = None
+    video_codec: Literal["h264", "none"] = "h264"
+    without: Annotated[tuple[Ingredient, ...], AfterValidator(_named_once)] = ()
     domains: Annotated[list[Domain], Field(min_length=1, default_factory=_domains)]
 
     @model_validator(mode="after")

@@ -31,6 +31,7 @@ from dtda.core.sidecar import write_atomic
 from dtda.core.simulate import clip
 from dtda.core.simulate.capture import Capture, Setting, attack, bona_fide, draw_setting, files
 from dtda.core.simulate.config import Domain, SimulateConfig
+from dtda.core.simulate.ingredients import reduced
 from dtda.core.simulate.portrait import Detect, Entry, Portrait, list_portraits, load_portrait
 from dtda.core.simulate.presentation import Presentation, draw_presentation
 from dtda.core.simulate.sources import Source, draw_sources
@@ -77,7 +78,7 @@ def simulate(
         raise DtdaError(f"{faces}: two photos would share the name {twice}; rename one of them.")
     _claim(out, config, [f"{name} {entry.subject}" for name, entry in zip(names, entries, strict=True)])
     chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
-    work = partial(_render, faces=faces, out=out, config=config, detector=detector)
+    work = partial(_render, faces=faces, out=out, config=reduced(config), detector=detector)
     rows: list[dict[str, object]] = []
     skipped: list[str] = []
     for found, problems in mapped(work, chunks, workers):

@@ -83,15 +83,16 @@ def screen_radiance(
     metering: Metering | None,
     sigma: float,
     phase: float = 0.0,
+    beyond: tuple[int, ...] | None = (0, 0, 0),
 ) -> tuple[Floats, Floats | None]:
     """The lit screen at every pixel of the view, only valid inside of it: radiance float32 [h, w, 3] BGR, cd/m2, and the
     factor of its sub-pixels, likewise (None where they vanished).
 
     picture: uint8 [h, w, 3] BGR, sRGB, its first pixel at `corner` of the plane. metering: None while the camera meters,
     for which lattice and bands do not matter. sigma: of the lens with all that blurs, pixels. phase: radians, moves the
-    refresh bands from frame to frame.
+    refresh bands from frame to frame. beyond: BGR codes around the picture, None where it goes on as its rim is.
     """
-    shown = plane.warp(view, picture, corner, screen.ground)
+    shown = plane.warp(view, picture, corner, beyond)
     codes = to_linear(np.arange(256, dtype=np.uint8)) ** np.float32(screen.gamma)
     levels = (screen.black + (1 - screen.black) * codes)[:, None] * (screen.white * screen.colour)
     emitted = cv2.merge([cv2.LUT(plane_, levels[:, c].astype(np.float32)) for c, plane_ in enumerate(cv2.split(shown))])

@@ -70,14 +70,16 @@ def sheet_radiance(
     room: Surroundings,
     shot: Shot,
     sigma: float | None,
+    beyond: tuple[int, ...] | None = (255, 255, 255),
 ) -> tuple[Floats, Floats | None]:
     """The printed picture at every pixel of the view, only valid on the sheet: radiance float32 [h, w, 3] BGR, cd/m2, and
     the factor of its halftone dots, likewise (None where they vanished).
 
     picture: uint8 [h, w, 3] BGR, sRGB, its first pixel at `corner` of the plane. sigma: of the lens with all that blurs,
-    pixels; None while the camera meters, for which dots and grain do not matter.
+    pixels; None while the camera meters, for which dots and grain do not matter. beyond: BGR codes around the picture, None
+    where it goes on as its rim is.
     """
-    codes = plane.warp(view, picture, corner, (255, 255, 255))
+    codes = plane.warp(view, picture, corner, beyond)
     value = to_linear(np.clip(128 + sheet.punch * (np.arange(256) - 128), 0, 255).astype(np.uint8)) ** np.float32(
         sheet.gain
     )

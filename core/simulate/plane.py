@@ -54,8 +54,10 @@ class Plane:
         camera = np.array([[self.focal, 0, self.pose.x], [0, self.focal, self.pose.y], [0, 0, 1]])
         return np.asarray(camera @ view @ to_plane)
 
-    def warp(self, view: View, texture: Image, corner: tuple[float, float], border: tuple[int, ...]) -> Image:
-        """A piece of the picture, uint8 [h, w(, 3)], its first pixel at `corner`, in the view; `border` outside of it."""
+    def warp(self, view: View, texture: Image, corner: tuple[float, float], border: tuple[int, ...] | None) -> Image:
+        """A piece of the picture, uint8 [h, w(, 3)], its first pixel at `corner`, in the view; `border` outside of it, None
+        to go on as its rim is."""
+        mode = cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT
         scale = self.pose.width / self.face_pixels * view.scale
         shrunk = (1.0, 1.0)
         if scale < 0.5:  # low-pass before shrinking; whole factors are fast
@@ -82,8 +84,8 @@ class Plane:
                     matrix,
                     view.size,
                     flags=cv2.INTER_LINEAR,
-                    borderMode=cv2.BORDER_CONSTANT,
-                    borderValue=border,
+                    borderMode=mode,
+                    borderValue=border or (),
                 )
             )
         across, down = self.coordinates(view.coarse())
@@ -91,9 +93,7 @@ class Plane:
             view.fine((part - at + 0.5) * factor - 0.5)
             for part, at, factor in ((across, corner[0], shrunk[0]), (down, corner[1], shrunk[1]))
         ]
-        return np.asarray(
-            cv2.remap(texture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
-        )
+        return np.asarray(cv2.remap(texture, *maps, cv2.INTER_LINEAR, borderMode=mode, borderValue=border or ()))
 
     def coordinates(self, view: View) -> tuple[Floats, Floats]:
         """Picture pixel under every pixel of the view: across, down, float32 [h, w]."""
@@ -123,11 +123,13 @@ class Plane:
             shown[:, 1] -= self._sag(shown[:, 0])
         return np.asarray(cv2.perspectiveTransform(shown[None], self.homography)[0])
 
-    def mask(self, view: View, outline: np.ndarray | Rect, holes: tuple[np.ndarray, ...] = ()) -> Floats:
-        """1 inside an outline of the picture, float [N, 2] picture pixels or a rectangle, softly; float32 [h, w]."""
-        filled = np.zeros((view.size[1], view.size[0]), np.uint8)
+    def mask(self, view: View, outline: np.ndarray | Rect | None, holes: tuple[np.ndarray, ...] = ()) -> Floats:
+        """1 inside an outline of the picture, float [N, 2] picture pixels or a rectangle, softly; float32 [h, w]. None: it
+        is wherever the view is."""
+        filled = np.full((view.size[1], view.size[0]), 255 if outline is None else 0, np.uint8)
         border = _edges(outline) if isinstance(outline, tuple) else outline
-        for polygon, value in ((border, 255), *((hole, 0) for hole in holes)):
+        edges = () if border is None else ((border, 255),)
+        for polygon, value in (*edges, *((hole, 0) for hole in holes)):
             seen = cv2.perspectiveTransform(self.to_frame(polygon)[None], view.matrix)[0]
             cv2.fillPoly(filled, [np.rint(np.clip(seen, -8000, 8000) * 16).astype(np.int32)], value, cv2.LINE_AA, 4)
         return filled.astype(np.float32) * np.float32(1 / 255)

@@ -19,23 +19,24 @@ from dtda.core.simulate.scene import Light, Pose
 from dtda.core.simulate.sources import Source
 from dtda.core.types import Image
 
+WHITE_PAPER = (255, 255, 255)
 BEHIND = 0.35  # share of held instruments with the attacker in view behind them (assumed)
 
 
 @dataclass(frozen=True)
 class Presentation:
     """texture: the shown part of the picture, uint8 [h, w, 3] BGR, first pixel at `corner` of the picture. medium: sheet or
-    screen, picture pixels; outer: with its bezel. face_mm: width of the shown face. facing: stops of light on
-    it over that on a face. outline, holes: of a cut photo, float
-    [N, 2] picture pixels. behind: the attacker's pose relative to the shown face, (x, y, scale), or None. landmarks: of the
-    portrait, float64 [9, 2] picture pixels."""
+    screen, picture pixels; outer: with its bezel, None where no edge is seen. face_mm: width of the shown face. facing:
+    stops of light on it over that on a face. outline, holes: of a cut photo, float [N, 2] picture pixels. behind: the
+    attacker's pose relative to the shown face, (x, y, scale), or None. landmarks: of the portrait, float64 [9, 2] picture
+    pixels."""
 
     instrument: Instrument
     item: Sheet | Screen
     texture: Image
     corner: tuple[float, float]
     medium: Rect
-    outer: Rect
+    outer: Rect | None
     face: tuple[float, float, float]
     face_mm: float
     tilt: tuple[float, float]
@@ -45,6 +46,20 @@ class Presentation:
     outline: np.ndarray | None
     holes: tuple[np.ndarray, ...]
     landmarks: np.ndarray
+
+    @property
+    def edge(self) -> np.ndarray | Rect | None:
+        """Where what is shown ends: a cut, the medium's own edges, or nowhere in view."""
+        if self.instrument.borderless:
+            return None
+        return self.medium if self.outline is None else self.outline
+
+    @property
+    def beyond(self) -> tuple[int, ...] | None:
+        """BGR codes around the picture, None where it goes on as its rim is."""
+        if self.instrument.borderless:
+            return None
+        return self.item.ground if isinstance(self.item, Screen) else WHITE_PAPER
 
     def plane(self, pose: Pose, focal: float) -> Plane:
         turned = replace(pose, yaw=pose.yaw * self.tilt[0], pitch=pose.pitch * self.tilt[1])
@@ -62,8 +77,12 @@ def draw_presentation(
     if rng.random() >= instrument.upright:
         size = (size[1], size[0])
     shown, medium, mm = _layout(source, size, instrument, rng)
+    if instrument.borderless:  # on a medium of the same size, but all of it
+        shown = (0.0, 0.0, *source.picture.shape[1::-1])
     x1, y1, x2, y2 = (round(value) for value in shown)
     texture = _coloured(np.ascontiguousarray(source.picture[y1:y2, x1:x2]), item)
+    if instrument.borderless:
+        texture = _endless(texture, source.face[2])
     bezel = item.bezel * (medium[2] - medium[0]) if isinstance(item, Screen) else 0.0
     held = rng.random() < instrument.held
     landmarks = cv2.transform(portrait.landmarks[None], source.to_picture)[0]
@@ -81,8 +100,9 @@ def draw_presentation(
             rng.normal(0, near) - (0 if holes else 0.1),
             log_uniform(rng, (0.85, 1.1) if holes else (0.5, 1.0)),
         )
+    outer = _wider(medium, bezel, rng)
     return Presentation(
-        instrument, item, texture, (float(x1), float(y1)), medium, _wider(medium, bezel, rng), source.face,
+        instrument, item, texture, (float(x1), float(y1)), medium, None if instrument.borderless else outer, source.face,
         mm * source.face[2], (instrument.tilt, instrument.tilt * 0.8), rng.uniform(*instrument.facing),
         draw_grips(rng) if held else (), behind, outline, holes, landmarks,
     )  # fmt: skip
@@ -123,6 +143,17 @@ def _coloured(texture: Image, item: Sheet | Screen) -> Image:
     luma = np.array([0.114, 0.587, 0.299])
     matrix = chroma * np.eye(3) + (1 - chroma) * np.tile(luma, (3, 1))
     return np.asarray(cv2.transform(texture, matrix))
+
+
+def _endless(texture: Image, face: float) -> Image:
+    """With a rim that fades into a smooth one, which can go on beyond the picture without stripes, as bodies do."""
+    side = int(0.25 * face) | 1
+    smooth = cv2.blur(cv2.blur(texture, (side, side)), (side, side))
+    height, width = texture.shape[:2]
+    y, x = np.arange(height), np.arange(width)
+    to_edge = np.minimum(*np.ix_(np.minimum(y, height - 1 - y), np.minimum(x, width - 1 - x)))
+    sharp = np.clip(to_edge / (0.15 * face), 0, 1).astype(np.float32)
+    return np.asarray(cv2.blendLinear(texture, smooth, sharp, 1 - sharp))
 
 
 def _around(face: tuple[float, float, float], medium: Rect, rng: np.random.Generator) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dtda.core.simulate.capture import Capture, attack, bona_fide, draw_setting, files
 from dtda.core.simulate.config import SimulateConfig
+from dtda.core.simulate.ingredients import reduced
 from dtda.core.simulate.portrait import Portrait
 from dtda.core.simulate.presentation import draw_presentation
 from dtda.core.simulate.sources import draw_sources
@@ -21,6 +22,7 @@ BAR = 18
 
 def draw_sheet_of(people: Sequence[Portrait], config: SimulateConfig, live: int = 2, attacks: int = 4) -> Image:
     """uint8 BGR, people in turn: `live` bona fide crops, then attacks with each instrument of the domain in turn."""
+    config = reduced(config)
     streams = [np.random.default_rng((config.seed, number)) for number in range(len(people))]
     sources = draw_sources(people, config, streams)
     taken: list[Capture] = []

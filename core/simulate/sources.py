@@ -11,6 +11,7 @@ import numpy as np
 from dtda.core.simulate import codec
 from dtda.core.simulate.camera import capture, draw_shot, encode, log_uniform, metered
 from dtda.core.simulate.config import Camera, Room, SimulateConfig
+from dtda.core.simulate.ingredients import first_camera
 from dtda.core.simulate.portrait import Portrait
 from dtda.core.simulate.rooms import draw_surroundings
 from dtda.core.simulate.scene import Pose, View, add_person, draw_light, whole
@@ -49,17 +50,20 @@ def draw_sources(
 
     streams: one generator for each person. All videos are compressed at once.
     """
+    chosen, recorded = (first_camera(camera, config.without) for camera in (CHOSEN, RECORDED))
     found = []
     for portrait, rng in zip(people, streams, strict=True):
         for number in range(config.sources):
             if number % 3 == 2:
                 taken = _as_it_is(portrait, rng)
             else:
-                taken = _taken(portrait, CHOSEN if number % 3 == 0 else RECORDED, rng)
+                taken = _taken(portrait, chosen if number % 3 == 0 else recorded, rng)
             side = log_uniform(rng, config.video_side) if number % 3 == 1 or rng.random() < 0.4 else None
             found.append((taken, side, int(rng.integers(config.video_qp[0], config.video_qp[1] + 1))))
     small = [_scaled_to(photo, side) for (photo, _, _), side, _ in found if side]
-    coded = iter(codec.as_video_frames(small, [qp for _, side, qp in found if side]))
+    coded = iter(small)
+    if config.video_codec == "h264":
+        coded = iter(codec.as_video_frames(small, [qp for _, side, qp in found if side]))
     sources = []
     for (photo, matrix, face), side, _ in found:
         size = (photo.shape[1], photo.shape[0])
