@@ -1,25 +1,32 @@
-"""The ablation table: its rows, its runs, and figures made from score files worked out by hand."""
+"""The runs of an ablation: done once, never mixed, judged on the pictures of the configuration."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 
 from dtda.app import cli
+from dtda.core.data.chips import cut_chips
+from dtda.core.data.manifest import read_manifest, write_manifest
 from dtda.core.errors import DtdaError
-from dtda.core.metrics import auc
 from dtda.core.models.stargan import Discriminator
-from dtda.core.scores import About, make_table
+from dtda.core.preprocess import CropRule
 from dtda.core.training import ablation
-from dtda.core.training.ablation import ROWS, WARM, Job, do, jobs, markdown, row_config, table
+from dtda.core.training.ablation import do, jobs
+from dtda.core.training.ablation_rows import WARM, Row, picked
+from dtda.core.training.checkpoint import load_student
 from dtda.core.training.config import TrainConfig, read_config
+from dtda.core.training.scoring import score
 
 TEACHERS = {name: {"kind": "stargan", "file": f"{name}.pth"} for name in ("perceptual", "generative")}
 
@@ -29,98 +36,19 @@ def config():
     return TrainConfig.model_validate({"data": {"manifests": ["m.csv"]}, "teachers": TEACHERS})
 
 
-def test_rows_switch_terms_and_nothing_else(config):
-    made = {row: row_config(config, row) for row in ROWS}
-    assert {row: (c.domain.adversary, tuple(c.teachers)) for row, c in made.items()} == {
-        "ERM": ("none", ()),
-        "DAT": ("dat", ()),
-        "DAA": ("daa", ()),
-        "DAA + perceptual": ("daa", ("perceptual",)),
-        "DAA + generative": ("daa", ("generative",)),
-        "DTDA": ("daa", ("perceptual", "generative")),
-    }
-    for changed in made.values():
-        same = changed.model_copy(update={"domain": config.domain, "teachers": config.teachers})
-        assert same == config
-    with pytest.raises(DtdaError, match=r"the row DTDA needs teachers\.generative"):
-        row_config(config.model_copy(update={"teachers": {"perceptual": config.teachers["perceptual"]}}), "DTDA")
-
-
 def test_every_row_fold_and_seed_has_its_run(config, tmp_path):
-    made = jobs(config, "sim-loo", ["a", "b c"], ["ERM", "DTDA"], 3, tmp_path)
+    made = jobs(config, "sim-loo", ["a", "b c"], picked(["ERM", "DTDA"]), 3, tmp_path)
     assert len({job.out for job in made}) == len(made) == 12
     assert [(job.row, job.fold, job.seed) for job in made[:3]] == [("ERM", "a", 0), ("DTDA", "a", 0), ("ERM", "b c", 0)]
     assert all((job.config.seed, job.config.data.fold) == (job.seed, job.fold) for job in made)
-    with pytest.raises(DtdaError, match="SSDG: no such row; there are ERM"):
-        jobs(config, "sim-loo", ["a"], ["SSDG"], 1, tmp_path)
 
 
 def test_warm_runs_come_first_and_give_the_rows_their_start(config, tmp_path):
-    made = jobs(config, "sim-loo", ["a"], ["ERM", "DAT"], 1, tmp_path, warm=config)
+    made = jobs(config, "sim-loo", ["a"], picked(["ERM", "DAT"]), 1, tmp_path, warm=config)
     assert [job.row for job in made] == [WARM, "ERM", "DAT"]
     assert made[0].config.domain.adversary == "none"
     assert made[0].config.weights == "random"
     assert {job.config.weights for job in made[1:]} == {str(made[0].out / "last.ckpt")}
-
-
-def _scores(seed, shift, people=30):
-    """Test people 0..29 live and attacked, scores apart by `shift`; dev scores the same for all."""
-    rng = np.random.default_rng(seed)
-    rows, scores = [], []
-    for part in ("dev", "test"):
-        for person in range(people):
-            for label in ("live", "spoof"):
-                name = f"{part}-{person}-{label}"
-                rows.append((name, name, "a", f"{part}{person}", label, "" if label == "live" else "print", part))
-                scores.append(float(np.clip(0.5 + rng.normal(0, 0.1) + (shift if label == "live" else 0), 0, 1)))
-    return make_table(rows, scores, About())
-
-
-def _job(row, fold, seed):
-    return Job(row, fold, seed, TrainConfig.model_validate({"data": {"manifests": ["m.csv"]}}), Path())
-
-
-def test_the_table_is_what_its_score_files_say():
-    done = [
-        (_job(row, fold, seed), _scores(10 * seed + len(fold), shift))
-        for row, shift in (("ERM", 0.05), ("DTDA", 0.2))
-        for fold in ("x", "yy")
-        for seed in range(2)
-    ]
-    erm, dtda = table(done, draws=200)
-    assert (erm.row, erm.runs, dtda.row) == ("ERM", 4, "DTDA")
-    aucs = {(job.row, job.fold, job.seed): auc(s.of("test").p_live, s.of("test").live) for job, s in done}
-    assert dtda.auc == pytest.approx(np.mean([value for (row, *_), value in aucs.items() if row == "DTDA"]))
-    assert dtda.by_fold["yy"] == pytest.approx((aucs["DTDA", "yy", 0] + aucs["DTDA", "yy", 1]) / 2)
-    assert dtda.gain == pytest.approx(dtda.auc - erm.auc)
-    assert dtda.gain_interval[0] < dtda.gain < dtda.gain_interval[1]
-    assert dtda.gain_interval[0] > 0  # the shift is real
-    assert erm.gain == 0
-    assert erm.gain_interval == (0.0, 0.0)  # paired: the same people are drawn for both
-    means = [(aucs["ERM", "x", seed] + aucs["ERM", "yy", seed]) / 2 for seed in range(2)]
-    assert erm.auc_sd == pytest.approx(np.std(means, ddof=1))
-    text = markdown([erm, dtda]).splitlines()
-    assert text[0].endswith("| x | yy |")
-    assert text[3].startswith("| DTDA | 4 | ")
-    assert len({line.count("|") for line in text}) == 1
-
-
-def test_without_erm_the_table_names_what_gains_are_over():
-    done = [(_job(row, "x", 0), _scores(0, shift)) for row, shift in (("DTDA", 0.2), ("DAT", 0.05))]
-    dat, dtda = table(done, draws=20)
-    assert (dat.base, dtda.base, dat.gain) == ("DAT", "DAT", 0)
-    header, _, first, second = markdown([dat, dtda]).splitlines()
-    assert "| vs DAT (95 %) |" in header
-    assert "ERM" not in header
-    assert first.split(" | ")[3] == "-"
-    assert second.split(" | ")[3].startswith("+")
-
-
-def test_only_pairs_that_all_rows_have_are_compared():
-    done = [(_job("ERM", "x", 0), _scores(0, 0.1)), (_job("ERM", "x", 1), _scores(1, 0.1))]
-    done.append((_job("DAT", "x", 0), _scores(2, 0.1)))
-    assert [line.runs for line in table(done, draws=20)] == [1, 1]
-    assert table(done[1:], draws=20) == []
 
 
 @pytest.fixture
@@ -149,23 +77,76 @@ def tiny_file(textures, tmp_path):
 
 
 def test_a_run_is_done_once_and_never_mixed(tiny, tmp_path, monkeypatch):
-    (job,) = jobs(tiny, "sim-loo", ["c"], ["DAA"], 1, tmp_path / "out")
+    (job,) = jobs(tiny, "sim-loo", ["c"], picked(["DAA"]), 1, tmp_path / "out")
     scores = do(job, None)
     assert {record for record in scores.domain[scores.part == "test"]} == {"c"}
     assert scores.about.fold == "c"
     monkeypatch.setattr(ablation, "_material", None)  # a second training would fail
     again = do(job, None)
     np.testing.assert_array_equal(again.p_live, scores.p_live)
-    (other,) = jobs(tiny.model_copy(update={"dropout": 0.0}), "sim-loo", ["c"], ["DAA"], 1, tmp_path / "out")
+    (job.out / "job.json").write_text(job.config.model_dump_json(indent=2))  # as earlier versions wrote it
+    np.testing.assert_array_equal(do(job, None).p_live, scores.p_live)
+    with pytest.raises(DtdaError, match="holds a run of another configuration"):
+        do(replace(job, judged_on=(Path("elsewhere.csv"),)), None)
+    (other,) = jobs(tiny.model_copy(update={"dropout": 0.0}), "sim-loo", ["c"], picked(["DAA"]), 1, tmp_path / "out")
     with pytest.raises(DtdaError, match="holds a run of another configuration"):
         do(other, None)
 
 
+def _redrawn(textures, folder, change=lambda record: record):
+    """The pictures of `textures` without their grain, in a set of its own, and records changed."""
+    folder.mkdir()
+    records = []
+    for record in read_manifest(textures):
+        path = folder / record.path.name
+        cv2.imwrite(str(path), cv2.blur(cv2.imread(str(record.path)), (5, 5)))
+        records.append(change(replace(record, path=path, video="")))
+    write_manifest(folder / "manifest.csv", records)
+    return folder / "manifest.csv"
+
+
+def test_a_row_of_other_pictures_is_judged_on_those_of_the_configuration(tiny, textures, tmp_path):
+    other = _redrawn(textures, tmp_path / "other")
+    row = Row(name="without grain", change=(f'data.manifests=["{other}"]', "data.crop=upright"), terms=())
+    (job,) = jobs(tiny, "sim-loo", ["c"], [row], 1, tmp_path / "out")
+    ablation.check_people([job], None)
+    scores = do(job, None)
+    assert {Path(path).parent for path in scores.path.tolist()} == {textures.parent}
+    trained = load_student(job.out / "last.ckpt")
+    assert trained.config.data.manifests == [other]
+    assert scores.about.history == []  # its epochs were judged on other pictures
+    records = {str(r.path): r for r in read_manifest(textures)}
+    chips = cut_chips(
+        [records[path] for path in scores.path.tolist()], CropRule(32, 1.3, "upright"), 1, tmp_path / "chips"
+    )
+    np.testing.assert_allclose(score(trained.student, chips, range(len(scores))), scores.p_live, atol=1e-5)
+    np.testing.assert_array_equal(do(job, None).p_live, scores.p_live)
+    with pytest.raises(DtdaError, match="holds a run of another configuration"):
+        do(replace(job, judged_on=(other,)), None)
+
+
+def test_who_is_judged_has_not_trained(tiny, textures, tmp_path):
+    names = {"s0": "s20", "s20": "someone else"}  # s20 is tested in c
+    other = _redrawn(textures, tmp_path / "other", lambda r: replace(r, subject=names.get(r.subject, r.subject)))
+    rows = [*picked(["ERM"]), Row(name="mixed", change=(f'data.manifests=["{other}"]',))]
+    made = jobs(tiny, "sim-loo", ["c"], rows, 1, tmp_path / "out")
+    said = "the row mixed, fold c, is trained on 1 of the 12 test people it is judged on, such as s20"
+    with pytest.raises(DtdaError, match=said):
+        ablation.check_people(made, None)
+    with pytest.raises(DtdaError, match=said):
+        do(made[1], None)
+    assert not (made[1].out / "last.ckpt").exists()
+    torch.save({"student": {}, "trained_on": ["s20"]}, tmp_path / "start.ckpt")
+    begun = tiny.model_copy(update={"weights": str(tmp_path / "start.ckpt")})
+    with pytest.raises(DtdaError, match="the row ERM, fold c, is trained on 1 of"):
+        ablation.check_people(jobs(begun, "sim-loo", ["c"], picked(["ERM"]), 1, tmp_path / "out"), None)
+
+
 def test_how_a_run_is_executed_may_differ(tiny, tmp_path):
-    (job,) = jobs(tiny, "sim-loo", ["c"], ["ERM"], 1, tmp_path / "out")
+    (job,) = jobs(tiny, "sim-loo", ["c"], picked(["ERM"]), 1, tmp_path / "out")
     scores = do(job, None)
     elsewhere = tiny.model_copy(update={"threads": 2, "workers": 1, "checkpoint_minutes": 9.0})
-    (again,) = jobs(elsewhere, "sim-loo", ["c"], ["ERM"], 1, tmp_path / "out")
+    (again,) = jobs(elsewhere, "sim-loo", ["c"], picked(["ERM"]), 1, tmp_path / "out")
     np.testing.assert_array_equal(do(again, None).p_live, scores.p_live)
     (job.out / "job.json").write_text("{}")
     with pytest.raises(DtdaError, match="holds a run of another configuration"):
@@ -173,7 +154,7 @@ def test_how_a_run_is_executed_may_differ(tiny, tmp_path):
 
 
 def test_a_second_writer_is_refused(tiny, tmp_path, monkeypatch):
-    (job,) = jobs(tiny, "sim-loo", ["c"], ["ERM"], 1, tmp_path / "out")
+    (job,) = jobs(tiny, "sim-loo", ["c"], picked(["ERM"]), 1, tmp_path / "out")
     job.out.mkdir(parents=True)
     monkeypatch.setattr(ablation, "PATIENCE", 0.1)
     with FileLock(job.out / ".lock"), pytest.raises(DtdaError, match=r"seed0: another process trains this run"):
@@ -215,9 +196,65 @@ def test_wrong_teachers_are_refused_before_the_first_run(textures, tiny_file, tm
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "chips").exists()
     config = read_config(tiny_file)
-    ablation.check(config, ["ERM", "DAA + perceptual"])  # rows without that teacher are fine
-    with pytest.raises(DtdaError, match="SSDG: no such row"):
-        ablation.check(config, ["SSDG"])
+    ablation.check(config, picked(["ERM", "DAA + perceptual"]))  # rows without that teacher are fine
+
+
+def test_a_wrong_student_is_refused_before_the_first_run(config):
+    with pytest.raises(DtdaError, match="giant: no such student"):
+        ablation.check(config, [*picked(["ERM"]), Row(name="large", change=("student=giant",), terms=())])
+
+
+def _network(folder):
+    """P(live) of its own crop: how green it is."""
+    from onnx import TensorProto, helper, save
+
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["x"], ["classes"], axes=[2, 3], keepdims=0)],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 24, 24])],
+        [helper.make_tensor_value_info("classes", TensorProto.FLOAT, ["N", 3])],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), folder / "0.onnx")
+    networks = [{"file": "0.onnx", "margin": 2.0, "size": 24}]
+    (folder / "network.json").write_text(json.dumps({"name": "green", "networks": networks, "classes": 3, "live": 1}))
+    return folder / "network.json"
+
+
+@pytest.mark.slow
+def test_the_command_compares_rows_of_a_file(tiny_file, textures, astronaut, tmp_path, capsys):
+    (tmp_path / "rows.toml").write_text(
+        f"""
+        [[row]]
+        name = "full"
+        [[row]]
+        name = "without grain"
+        change = ['data.manifests=["{_redrawn(textures, tmp_path / "other")}"]', "data.size=40"]
+        """
+    )
+    (tmp_path / "faces").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / "faces" / f"{number}.png"), cv2.convertScaleAbs(astronaut, alpha=0.6 + 0.1 * number))
+    out = tmp_path / "out"
+    words = ["ablate", "sim-loo", f"data.cache={tmp_path}/chips", "--config", str(tiny_file), "--out", str(out),
+             "--rows", str(tmp_path / "rows.toml"), "--fold", "c", "--seeds", "1", "--by", "type"]  # fmt: skip
+    asked = ["--agree", str(_network(tmp_path)), "--unlabelled", str(tmp_path / "faces")]
+    assert cli.main([*words, *asked]) == 0
+    head, _, full, other = capsys.readouterr().out.splitlines()[:4]
+    assert head.startswith("| row | runs | AUC % (95 %) | vs full (95 %) |")
+    ranked = " | ".join(f"ranks as green: {group} (95 %)" for group in ("live", "attack", "unlabelled"))
+    assert head.endswith(f"| print (vs full) | {ranked} |")
+    assert (full[:9], other[:18]) == ("| full | ", "| without grain | ")
+    lines = json.loads((out / "ablation.json").read_text())
+    assert [line["row"] for line in lines] == ["full", "without grain"]
+    assert all(-1 <= value <= 1 for line in lines for value in line["ranks"].values())
+    assert cli.main(words) == 0  # all is there
+    assert "ranks" not in capsys.readouterr().out
+    assert cli.main([*words, *asked[2:]]) == 2
+    assert "--unlabelled goes with --agree" in capsys.readouterr().err
+    assert cli.main([*words, "--row", "ERM"]) == 2
+    assert "ERM: no such row; there are full, without grain" in capsys.readouterr().err
+    assert cli.main([*words, "--warm", "1"]) == 2
+    assert "the row without grain changes data.manifests" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -296,7 +333,7 @@ def test_a_killed_run_goes_on(tiny, tmp_path):
     from dtda.core.training import checkpoint
     from dtda.core.training.loop import train
 
-    whole, cut = (jobs(tiny, "sim-loo", ["c"], ["DAT"], 1, tmp_path / name)[0] for name in ("whole", "cut"))
+    whole, cut = (jobs(tiny, "sim-loo", ["c"], picked(["DAT"]), 1, tmp_path / name)[0] for name in ("whole", "cut"))
     train(cut.config, cut.out, False, None, stop_after=1)
     assert not cut.scores.exists()
     np.testing.assert_array_equal(do(cut, None).p_live, do(whole, None).p_live)

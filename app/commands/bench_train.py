@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         raise DtdaError("--steps is at least 1.")
     require_torch()
     from dtda.core.training import speed
-    from dtda.core.training.ablation import ROWS
+    from dtda.core.training.ablation_rows import ROWS
 
     print(speed.markdown(speed.measure(config, args.row or list(ROWS), args.steps, detector)))
     return 0

@@ -168,15 +168,25 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise DtdaError(f"{path}: no such configuration file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DtdaError(f"{path}: not valid TOML ({error}).") from error
+    return _overridden(values, overrides, str(path))
+
+
+def changed(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
+    """A copy with `section.key=value` overrides as of `read_config`. where: what they are of, for the error. Raises
+    DtdaError naming the first wrong field."""
+    return _overridden(config.model_dump(), overrides, where)
+
+
+def _overridden(values: dict[str, Any], overrides: Sequence[str], where: str) -> TrainConfig:
     for override in overrides:
         _apply(values, override)
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
-        raise DtdaError(f"{path}: {where + ': ' if where else ''}{said}.") from error
+        raise DtdaError(f"{where}: {field + ': ' if field else ''}{said}.") from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from dtda.core.simulate.portrait import Detect
-from dtda.core.training.ablation import row_config
+from dtda.core.training.ablation_rows import picked, row_config
 from dtda.core.training.config import TrainConfig
 from dtda.core.training.loop import Run
 from dtda.core.training.material import Material, load
@@ -55,7 +55,8 @@ def measure(config: TrainConfig, rows: Sequence[str], steps: int, make_detector:
         torch.set_num_threads(config.threads)
     material = load(config.data, make_detector)
     batch, loading = _loaded(config, material, steps)
-    runs = {row: _run(row_config(config, row), material) for row in rows}
+    configs = {row.name: row_config(config, row) for row in picked(rows)}
+    runs = {row: _run(changed, material) for row, changed in configs.items()}
     for run in runs.values():
         _timed(run, batch)
     seconds: dict[str, list[float]] = {row: [] for row in rows}
@@ -63,7 +64,7 @@ def measure(config: TrainConfig, rows: Sequence[str], steps: int, make_detector:
         for row, run in runs.items():
             seconds[row].append(_timed(run, batch))
     shares = {row: _shares(run, batch) for row, run in runs.items()}
-    peaks = {row: _peak(row_config(config, row), make_detector) for row in rows}
+    peaks = {row: _peak(changed, make_detector) for row, changed in configs.items()}
     costs = tuple(Cost(row, statistics.median(seconds[row]), shares[row], peaks[row]) for row in rows)
     return Speed(costs, loading, config.optim.batch)
 
