@@ -84,16 +84,16 @@ class Residual(nn.Module):
         return x + (y if self.weigh is None else y * self.weigh(y))
 
 
-class Pair(nn.Module):
-    """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, width, 1, 1]: both bodies on the whole chip
+class Fasnet(nn.Module):
+    """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, width, 1, 1]: bodies on the whole chip
     shrunk to 80 px, for context, and `texture` on its middle half as it is, for what shrinking loses."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, texture: nn.Module | None = None) -> None:
+    def __init__(self, bodies: tuple[tuple[Stage, ...], ...], texture: nn.Module | None = None) -> None:
         super().__init__()
-        self.bodies = nn.ModuleList([Body(V2), Body(V1SE)])
+        self.bodies = nn.ModuleList(Body(stages) for stages in bodies)
         self.texture = texture
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)

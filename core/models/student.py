@@ -75,19 +75,29 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
 
 def _pair(weights: str) -> tuple[nn.Module, int]:
     """Two MiniFASNets side by side; 0.86 M parameters."""
-    from dtda.core.models.fasnet import WIDTH, Pair
+    from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
 
     _only_described(weights)
-    return Pair(), 2 * WIDTH
+    return Fasnet((V2, V1SE)), 2 * WIDTH
 
 
 def _pair_mobile(weights: str) -> tuple[nn.Module, int]:
     """The pair, and a MobileNetV3-small without pretraining on the middle of the chip; 1.78 M parameters."""
-    from dtda.core.models.fasnet import WIDTH, Pair
+    from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
 
     _only_described(weights)
     texture, width = _mobile("random")
-    return Pair(texture), 2 * WIDTH + width
+    return Fasnet((V2, V1SE), texture), 2 * WIDTH + width
+
+
+def _fasnet_resnet18(weights: str) -> tuple[nn.Module, int]:
+    """The first MiniFASNet, and a ResNet-18 without pretraining on the middle of the chip; 11.6 M parameters, which in FP16
+    are what a ResNet-18 of 24 MB may weigh: the second one would be over it."""
+    from dtda.core.models.fasnet import V2, WIDTH, Fasnet
+
+    _only_described(weights)
+    texture, width = _resnet18("random")
+    return Fasnet((V2,), texture), WIDTH + width
 
 
 def _only_described(weights: str) -> None:
@@ -97,13 +107,19 @@ def _only_described(weights: str) -> None:
         )
 
 
-STUDENTS = {"mobile": _mobile, "resnet18": _resnet18, "pair": _pair, "pair-mobile": _pair_mobile}
-PAIRS = ("pair", "pair-mobile")
+STUDENTS = {
+    "mobile": _mobile,
+    "resnet18": _resnet18,
+    "pair": _pair,
+    "pair-mobile": _pair_mobile,
+    "fasnet-resnet18": _fasnet_resnet18,
+}
+FASNETS = ("pair", "pair-mobile", "fasnet-resnet18")
 
 
 def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False) -> Student:
     """A student. weights: "random", "imagenet" (torchvision's for its trunk, downloaded once), or the path of a state dict:
-    torchvision's, or a whole student's; of a pair, the description (`core.foreign`) of the two networks it goes on from.
+    torchvision's, or a whole student's; of MiniFASNets, the description (`core.foreign`) of the networks they go on from.
     Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
@@ -114,7 +130,7 @@ def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_
     path = Path(weights)
     if not path.is_file():
         raise DtdaError(f"{path}: no such file of weights; use random, imagenet, or a state dict.")
-    if name in PAIRS and path.suffix == ".json":
+    if name in FASNETS and path.suffix == ".json":
         student = Student(*STUDENTS[name]("random"), dropout, cue_map)
         _go_on(student, path)
         return student
@@ -136,12 +152,12 @@ def _go_on(student: Student, path: Path) -> None:
     from dtda.core.foreign import read_foreign
     from dtda.core.models.fasnet import read_body
 
-    files = [network.file for network in read_foreign(path).networks]
+    files, bodies = [network.file for network in read_foreign(path).networks], student.trunk.bodies
     if len(files) != 2:
         raise DtdaError(f"{path}: a student goes on from two networks, this names {len(files)}.")
-    classes = [read_body(body, file) for body, file in zip(student.trunk.bodies, files, strict=True)]
-    # The mean over both of the live logit minus the mean of the others', near enough to begin with.
-    known = torch.cat([(each[1] - (each[0] + each[2]) / 2) / 2 for each in classes])
+    classes = [read_body(body, file) for body, file in zip(bodies, files, strict=False)]
+    # The mean over the bodies of the live logit minus the mean of the others', near enough to begin with.
+    known = torch.cat([(each[1] - (each[0] + each[2]) / 2) / len(bodies) for each in classes])
     with torch.no_grad():
         last = student.head[1]
         last.weight.zero_()
