@@ -180,7 +180,7 @@ def _agreement(benchmark: Benchmark) -> str:
         (f"{each.one} and {each.other}", each.group, str(each.count), _plain(each.spearman), percent(each.same))
         for each in benchmark.agreements
     ]
-    text = "Rank correlation of the logits over pictures, and the share of equal verdicts."
+    text = "Rank correlation of P(live) over pictures, and the share of equal verdicts."
     return f"{text}\n\n{grid(('students', 'pictures', 'n', 'Spearman', 'same verdict %'), lines)}"
 
 

@@ -21,10 +21,15 @@ def tables(text: str, heading: str) -> str:
         if not found:
             sys.exit(f"no section {heading}")
         text = found[1]
-    return "\n\n".join(re.findall(r"(?:^\|.*\n)+", text, re.M)).replace("\n\n\n", "\n\n").strip()
+    found = re.findall(r"(?:^\|.*(?:\n|\Z))+", text, re.M)
+    if not found:
+        sys.exit(f"no table in section {heading or 'any'}")
+    return "\n\n".join(found).replace("\n\n\n", "\n\n").strip()
 
 
 def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     card, *wanted = sys.argv[1:]
     path = Path(card)
     text = path.read_text("utf-8")

@@ -109,6 +109,10 @@ def test_rows_that_cannot_start_from_the_common_student_are_refused(config):
     for change in ("student=resnet18", "data.margin=3", 'data.manifests=["n.csv"]', "cue_map=0.1"):
         with pytest.raises(DtdaError, match=f"the row new changes {change.partition('=')[0]}, .* leave --warm out"):
             check_warm(config, [Row(name="new", change=(change,))])
+    begun = config.model_copy(update={"weights": "x.pth"})
+    for change in ("optim.keep=0.2", "optim.begun=0.2"):
+        with pytest.raises(DtdaError, match=r"the row new has optim\.keep or optim\.begun, .* leave --warm out"):
+            check_warm(begun, [Row(name="new", change=(change,))])
 
 
 def test_the_rows_that_come_along_fit_their_configuration():

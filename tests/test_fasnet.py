@@ -14,6 +14,10 @@ from torch.nn.functional import avg_pool2d
 from dtda.core.errors import DtdaError
 from dtda.core.models.fasnet import V1SE, V2, WIDTH, Body, read_body
 from dtda.core.models.student import build_student
+from dtda.core.training.calibration import blend
+from dtda.core.training.config import TrainConfig
+from dtda.core.training.method import Method
+from dtda.core.training.optim import make_optimizer
 
 pytestmark = pytest.mark.slow  # two exports
 
@@ -117,6 +121,25 @@ def test_a_texture_branch_has_no_say_at_first_and_sees_the_middle_of_the_chip(pu
     assert student.head[1].weight.grad[0, known:].abs().max() > 0
 
 
+def test_what_began_learns_at_its_own_rate_and_goes_back_by_its_share(published):
+    start = build_student("pair-mobile", 0.0, str(published / "network.json"))
+    config = TrainConfig(data={"manifests": ["m.csv"]}, weights="network.json", optim={"lr": 0.01, "begun": 0.1})
+    groups = make_optimizer(Method(start, config, 2, {}), config).param_groups
+    names = {parameter: name for name, parameter in start.named_parameters()}
+    rates = {names[parameter]: group["lr"] for group in groups for parameter in group["params"] if parameter in names}
+    assert len(rates) == len(names) == sum(len(group["params"]) for group in groups)
+    assert {name for name, lr in rates.items() if lr == 0.01} == {name for name in rates if ".texture." in name}
+    assert all(lr == pytest.approx(0.001) for name, lr in rates.items() if ".texture." not in name)
+
+    student = build_student("pair-mobile", 0.0)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    blend(student, start, 0.25)
+    for name, value in student.state_dict().items():
+        if value.is_floating_point():
+            share = 0.0 if ".texture." in name else 0.25
+            torch.testing.assert_close(value, before[name].lerp(start.state_dict()[name], share))
+
+
 def test_files_of_other_networks_are_refused(published, tmp_path):
     with pytest.raises(DtdaError, match="not the MiniFASNet it should be"):
         read_body(Body(V2), published / "v1se.onnx")
@@ -125,7 +148,13 @@ def test_files_of_other_networks_are_refused(published, tmp_path):
         read_body(Body(V2), tmp_path / "x.onnx")
     with pytest.raises(DtdaError, match="start from random"):
         build_student("pair", weights="imagenet")
+    torch.save({"x": torch.zeros(1)}, tmp_path / "x.pth")
+    with pytest.raises(DtdaError, match="start from random"):
+        build_student("pair", weights=str(tmp_path / "x.pth"))
     one = json.loads((published / "network.json").read_text())
+    (published / "other.json").write_text(json.dumps(one | {"live": 0}))
+    with pytest.raises(DtdaError, match="three classes, the second one live"):
+        build_student("pair", weights=str(published / "other.json"))
     one["networks"] = one["networks"][:1]
     (published / "one.json").write_text(json.dumps(one))
     with pytest.raises(DtdaError, match="two networks, this names 1"):

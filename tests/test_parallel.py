@@ -10,7 +10,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.models.stargan import Discriminator
 from dtda.core.training import checkpoint
 from dtda.core.training.config import read_config
-from dtda.core.training.parallel import open_fabric
+from dtda.core.training.parallel import CrossNorm, open_fabric
 
 CONFIG = """
 name = "tiny"
@@ -107,6 +107,18 @@ def test_two_processes_in_half_precision_save_by_one_clock(path, tmp_path):
     assert not (tmp_path / "runs").exists()  # only the first process writes, and only to --out
     state = checkpoint.load(tmp_path / "run" / "last.ckpt")
     assert all(torch.isfinite(value).all() for value in state["student"].values())
+
+
+@pytest.mark.parametrize("kind", [torch.nn.BatchNorm1d, torch.nn.BatchNorm2d])
+def test_shared_statistics_of_one_process_are_its_own(kind, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: None)
+    own, shared = kind(5), kind(5)
+    shared.__class__ = CrossNorm
+    x = torch.rand(8, 5, *(3, 3)[: 2 * (kind is torch.nn.BatchNorm2d)])
+    torch.testing.assert_close(shared(x), own(x))
+    torch.testing.assert_close(shared.running_var, own.running_var)
+    torch.testing.assert_close(shared.eval()(x), own.eval()(x))
 
 
 def test_what_cannot_run_is_said(path, monkeypatch):

@@ -142,6 +142,8 @@ def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_
         if whole:
             student.load_state_dict(state["student"])
             student.begun = ("",)
+    except DtdaError:
+        raise
     except Exception as error:  # what is raised for foreign bytes differs by their first ones
         raise DtdaError(f"{path}: not weights of a {name} student{' with a cue map' if cue_map else ''}.") from error
     return student
@@ -152,9 +154,12 @@ def _go_on(student: Student, path: Path) -> None:
     from dtda.core.foreign import read_foreign
     from dtda.core.models.fasnet import read_body
 
-    files, bodies = [network.file for network in read_foreign(path).networks], student.trunk.bodies
+    foreign, bodies = read_foreign(path), student.trunk.bodies
+    files = [network.file for network in foreign.networks]
     if len(files) != 2:
         raise DtdaError(f"{path}: a student goes on from two networks, this names {len(files)}.")
+    if (foreign.classes, foreign.live) != (3, 1):
+        raise DtdaError(f"{path}: a student goes on from networks of three classes, the second one live.")
     classes = [read_body(body, file) for body, file in zip(bodies, files, strict=False)]
     # The mean over the bodies of the live logit minus the mean of the others', near enough to begin with.
     known = torch.cat([(each[1] - (each[0] + each[2]) / 2) / len(bodies) for each in classes])

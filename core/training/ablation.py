@@ -145,7 +145,8 @@ def _done(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
     with naming(job.out):
         train(job.config, job.out, last.is_file(), make_detector, material=own)
     trained = checkpoint.load_student(last)
-    history = trained.state["history"] if own is judge else []  # of other pictures
+    told = own is judge and not job.config.optim.keep  # else of other pictures, or of the student before it was blended
+    history = trained.state["history"] if told else []
     about = About(
         name=job.config.name,
         protocol=job.config.data.protocol,

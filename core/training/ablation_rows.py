@@ -118,6 +118,11 @@ def check_warm(config: TrainConfig, rows: Sequence[Row]) -> None:
     """Raises DtdaError for a row that cannot start from the student that is warmed up for all rows."""
     for row in rows:
         made = row_config(config, row)
+        if made.optim.keep or made.optim.begun != 1:
+            raise DtdaError(
+                f"the row {row.name} has optim.keep or optim.begun, which with --warm would be about the student that is "
+                "trained for all rows, not about its published weights; leave --warm out."
+            )
         for key in ("student", "weights", "cue_map", "data.manifests", "data.size", "data.margin", "data.crop"):
             if _value(made, key) != _value(config, key):
                 raise DtdaError(f"the row {row.name} changes {key}, but the student that --warm trains for all rows has "

@@ -3,8 +3,11 @@ what it says, where both classes are as likely."""
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from dtda.core.models.student import Student
 from dtda.core.training.material import Material
@@ -23,9 +26,11 @@ def blend(student: Student, start: Student, keep: float) -> None:
 
 
 def calibrate(student: Student, material: Material) -> dict[str, float]:
-    """Platt scaling (Platt 1999) on the source dev part, folded into the head, in place; returns slope and intercept.
+    """Platt scaling (Platt 1999, with hard labels) on the source dev part, folded into the head, in place; returns slope and
+    intercept.
 
-    It moves no score past another. Where dev logits do not rise with the label, or are no numbers, nothing is changed.
+    It moves no score past another. Where dev logits do not rise with the label, or are no numbers, nothing is changed,
+    which is said. A cue map is left as it is.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -33,14 +38,19 @@ def calibrate(student: Student, material: Material) -> dict[str, float]:
     live = np.array([material.chips.records[number].label is Label.LIVE for number in numbers])
     found = logits(student, material.chips, numbers).astype(np.float64)
     if not np.isfinite(found).all():
-        return {"slope": 1.0, "intercept": 0.0}
+        return _uncalibrated()
     scale = max(float(found.std()), 1e-6)  # of unit size, for the solver
     fit = LogisticRegression(C=1e4, class_weight="balanced").fit(found[:, None] / scale, live)
     slope, intercept = float(fit.coef_[0, 0]) / scale, float(fit.intercept_[0])
     if not (np.isfinite(slope) and slope > 0):
-        return {"slope": 1.0, "intercept": 0.0}
+        return _uncalibrated()
     last = student.head[1]
     with torch.no_grad():
         last.weight.mul_(slope)
         last.bias.mul_(slope).add_(intercept)
     return {"slope": slope, "intercept": intercept}
+
+
+def _uncalibrated() -> dict[str, float]:
+    tqdm.write("not calibrated: the scores of the dev people do not rise with their labels", file=sys.stderr)
+    return {"slope": 1.0, "intercept": 0.0}

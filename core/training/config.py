@@ -148,6 +148,8 @@ class TrainConfig(Part):
     def _something_to_keep(self) -> TrainConfig:
         if self.optim.keep and self.weights == "random":
             raise ValueError("optim.keep needs weights to start from, which are random here")
+        if self.optim.begun != 1 and self.weights == "random":
+            raise ValueError("optim.begun is about weights to start from, which are random here")
         return self
 
 

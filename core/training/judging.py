@@ -159,13 +159,15 @@ def _of_protocol(trained: Trained, task: Task, chips: Chips) -> _Plan:
         raise DtdaError(f"protocol {protocol} has the folds {names}; name one with --fold.")
     fold = folds[0]
     is_own = (protocol, fold.name) == (own, own_fold)
+    # After a blend the epochs are another student's, the one before it.
+    told = is_own and not task.manifests and not trained.config.optim.keep
     about = About(
         name=trained.config.name,
         protocol=protocol,
         fold=fold.name,
         sources=trained.state["sources"],
         targets=list(fold.targets),
-        history=trained.state["history"] if is_own and not task.manifests else [],
+        history=trained.state["history"] if told else [],
     )
 
     def choose(records: Sequence[Record]) -> Parts:

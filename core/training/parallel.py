@@ -49,7 +49,7 @@ def shared_statistics(module: nn.Module, fabric: Fabric) -> nn.Module:
     if fabric.device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for part in module.modules():
-        if type(part) is nn.BatchNorm2d:
+        if type(part) in (nn.BatchNorm1d, nn.BatchNorm2d):
             part.__class__ = CrossNorm
     return module
 
@@ -62,17 +62,22 @@ def mean_over_processes(x: Tensor) -> Tensor:
     return x
 
 
-class CrossNorm(nn.BatchNorm2d):
-    """Batch normalisation whose training statistics are those of all processes; torch's own does this on GPUs only."""
+class CrossNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation of vectors or maps whose training statistics are those of all processes; torch's own does this on
+    GPUs only."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         count = x.numel() / x.shape[1] * dist.get_world_size()
         values = x.float()  # sums over a batch are beyond half precision
-        mean = _Sum.apply(values.sum((0, 2, 3))) / count
-        centred = values - mean[:, None, None]
-        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+        shape, rest = (-1, *(1,) * (x.ndim - 2)), (0, *range(2, x.ndim))
+        mean = _Sum.apply(values.sum(rest)) / count
+        centred = values - mean.view(shape)
+        variance = _Sum.apply(centred.square().sum(rest)) / count
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -82,7 +87,7 @@ class CrossNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * count / (count - 1), momentum)
             self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
 
 class _Sum(torch.autograd.Function):
