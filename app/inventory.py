@@ -83,28 +83,29 @@ class Survey:
 
 
 def survey(paths: Iterable[str] = (), refresh: bool = False) -> Survey:
-    """Look at the machine, the shipped student, and all engines with the students they were built from.
+    """Look at the machine, the students that are shipped, and all engines with the students they were built from.
 
     paths: of students and engines to look at besides; "" is none. refresh: ask again what the machine can do. Takes
     seconds the first time. Raises DtdaError when the ledger of the engines is damaged.
     """
     from dtda.engines import store
     from dtda.engines.probe import probe
-    from dtda.engines.registry import default_student
+    from dtda.engines.registry import SHIPPED, student_path
 
     machine = probe(refresh)
     named = [Path(path) for path in paths if path]
     found = {entry.path: entry for entry in store.entries(machine)}
     found |= {path: store.entry(path, machine) for path in named if path.suffix == ".engine" and path not in found}
-    shipped = default_student()
+    shipped = {student_path(name): spec for name, spec in zip(SHIPPED, ("auto", *SHIPPED[1:]), strict=True)}
     parents = [Path(entry.header.onnx_path) for entry in found.values() if entry.header and entry.header.sidecar]
-    students = [path for path in dict.fromkeys([shipped, *named, *parents]) if path.suffix in (".onnx", ".json")]
-    rows = [row for path in students for row in student_rows(path, machine, path == shipped)]
+    students = [path for path in dict.fromkeys([*shipped, *named, *parents]) if path.suffix in (".onnx", ".json")]
+    rows = [row for path in students for row in student_rows(path, machine, shipped.get(path, str(path)))]
     return Survey(machine, (*rows, *map(engine_row, found.values())))
 
 
-def student_rows(path: Path, probe: Probe, shipped: bool = False) -> Iterator[Row]:
-    """A student, or networks from elsewhere, on onnxruntime's CPU and CUDA; nothing for a file that is none (any more)."""
+def student_rows(path: Path, probe: Probe, spec: str) -> Iterator[Row]:
+    """A student, or networks from elsewhere, on onnxruntime's CPU and CUDA; nothing for a file that is none (any more).
+    spec: what opens it."""
     import onnxruntime
 
     from dtda.core.foreign import read_foreign
@@ -123,7 +124,7 @@ def student_rows(path: Path, probe: Probe, shipped: bool = False) -> Iterator[Ro
     missing = NO_CUDA if not cuda else "" if probe.gpu else probe.text
     for provider, device, reason in (("cpu", "CPU", ""), ("cuda", probe.gpu or "CUDA", missing)):
         yield Row(
-            spec="auto" if shipped else str(path),
+            spec=spec,
             provider=provider,
             path=path,
             student=name,

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         default="auto",
         help="the student to run: an ONNX student, a TensorRT engine, or the description of another network, see "
-        "docs/third-party.md (default: the one shipped)",
+        "docs/third-party.md, or the name of one that is shipped: student-mobile (default), student-r18",
     )
     add_runtime_options(parser)
 

@@ -18,7 +18,7 @@ from dtda.engines.latency import Row, Runner
 from dtda.engines.ort import student_threads
 from dtda.engines.parents import ONNXRUNTIME_ONLY
 from dtda.engines.probe import Probe
-from dtda.engines.registry import default_student, open_engine
+from dtda.engines.registry import open_engine, student_path
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -33,15 +33,16 @@ class Student:
     engines: tuple[store.Entry, ...] = ()
 
 
-def students(paths: Sequence[Path], probe: Probe) -> list[Student]:
+def students(paths: Sequence[Path | str], probe: Probe) -> list[Student]:
     """The students that these files are or were made from, each with its files in other precisions that lie beside it
-    (`student.fp16.onnx`) and its engines. paths: ONNX students and engines; none for the one that is shipped.
+    (`student.fp16.onnx`) and its engines. paths: ONNX students and engines, or names of shipped ones; none for the default.
 
     Raises DtdaError for other files, and for an engine whose student is gone.
     """
     found: dict[tuple[str, CropRule], Student] = {}
     named: list[store.Entry] = []
-    for path in paths or [default_student()]:
+    for spec in paths or ["auto"]:
+        path = student_path(spec)
         if path.suffix.lower() == plan.SUFFIX:
             named.append(store.entry(path, probe))
             path = parent(named[-1])

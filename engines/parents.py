@@ -13,7 +13,7 @@ from dtda.core.sidecar import Sidecar, read_sidecar, sha256
 from dtda.engines import ort, plan, precision
 from dtda.engines.builder import Profile
 from dtda.engines.probe import Probe
-from dtda.engines.registry import default_student
+from dtda.engines.registry import student_path
 
 if TYPE_CHECKING:
     import onnx
@@ -48,7 +48,7 @@ def open_parent(spec: str, max_batch: int) -> Parent:
     """The student or detector to build. Raises DtdaError when it is none."""
     if spec == "centerface" or spec.startswith("insightface:"):
         return _detector(spec)
-    path = default_student() if spec == "auto" else Path(spec).expanduser()
+    path = student_path(spec)
     check_name(path)
     if path.suffix.lower() == ".json":
         raise DtdaError(f"{path}: {ONNXRUNTIME_ONLY}")

@@ -13,7 +13,7 @@ from dtda.engines.base import Engine
 if TYPE_CHECKING:
     from dtda.core.sidecar import Threshold
 
-DEFAULT_STUDENT = "student-mobile.onnx"
+SHIPPED = ("student-mobile", "student-r18")  # in dtda.assets, the default first
 # Each module has open_engine(path, provider) -> Engine.
 _BACKENDS = {
     ".onnx": "dtda.engines.ort",
@@ -24,12 +24,12 @@ _BACKENDS = {
 
 def open_engine(path: Path | str, provider: str = "auto") -> Engine:
     """Load a student. path: an ONNX file beside its sidecar, a TensorRT engine, the description of networks from
-    elsewhere (core/foreign.py), or "auto" for the ONNX that is shipped.
+    elsewhere (core/foreign.py), or as of `student_path`.
 
     provider: of ONNX files; "auto" and "cpu" run on the CPU, "cuda" on an NVIDIA GPU or not at all. Engines run on
     the GPU. Raises DtdaError.
     """
-    model = default_student() if str(path) == "auto" else Path(path).expanduser()
+    model = student_path(path)
     backend = _BACKENDS.get(model.suffix.lower())
     if backend is None:
         raise DtdaError(
@@ -57,9 +57,20 @@ def working_points(path: Path) -> dict[str, Threshold]:
     return {"default": found["default"], **found}
 
 
-def default_student() -> Path:
-    """Path of the student in dtda.assets. Raises DtdaError when the installation lacks it."""
-    path = Path(str(resources.files("dtda.assets").joinpath(DEFAULT_STUDENT)))
+def student_path(spec: Path | str) -> Path:
+    """The file that is meant: a path, "auto" for the default student, or the name of one that is shipped. Raises DtdaError
+    when the installation lacks that."""
+    name = SHIPPED[0] if str(spec) == "auto" else str(spec)
+    if name not in SHIPPED:
+        return Path(spec).expanduser()
+    path = Path(str(resources.files("dtda.assets").joinpath(f"{name}.onnx")))
     if not path.is_file():
-        raise DtdaError(f"{path}: the default student is missing; install the package again or name one by --engine.")
+        raise DtdaError(
+            f"{path}: a student that is shipped is missing; install the package again or name another file."
+        )
     return path
+
+
+def default_student() -> Path:
+    """Path of the student that runs unless another is named. Raises DtdaError when the installation lacks it."""
+    return student_path("auto")

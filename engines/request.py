@@ -29,7 +29,7 @@ GRACE_S = 6.0  # from the word "cancel" to a signal, and from that to the next
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """onnx: a path, "auto" for the student that is shipped, "centerface" for the detector. precision: "" for FP16, or for
+    """onnx: a path, "auto" for the default student, "centerface" for the detector. precision: "" for FP16, or for
     that of a student that is not FP32. out: None for a name in `store.folder()`. targets: compute capabilities, as
     "8.9", for TensorRT-RTX; none for the GPU that is there. workspace_mb: for TensorRT on the GPU. memory_mb: of the
     child. timeout: seconds. frames: pictures, clips and folders beside the sample. package: "" for what can build here.
@@ -49,7 +49,9 @@ class Request:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "onnx", metavar="STUDENT.onnx", help="a student; auto for the one that is shipped, centerface for the detector"
+        "onnx",
+        metavar="STUDENT.onnx",
+        help="a student; auto or student-r18 for those that are shipped, centerface for the detector",
     )
     parser.add_argument(
         "--precision", choices=("fp32", "fp16", "int8"), default="", help="default: fp16, or what the student is"

@@ -15,7 +15,7 @@ from dtda.app import inventory
 from dtda.core.types import EngineInfo
 from dtda.engines import plan, store
 from dtda.engines.probe import Probe
-from dtda.engines.registry import default_student
+from dtda.engines.registry import default_student, student_path
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,8 @@ def write(path: Path, **changes: Any) -> None:
 
 def test_without_engines_the_shipped_student_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     found = look(monkeypatch)
-    cpu, cuda = found.rows
+    cpu, cuda, *larger = found.rows
+    assert [row.spec for row in larger] == ["student-r18"] * 2
     assert (cpu.spec, cpu.provider, cpu.state, cpu.reason) == ("auto", "cpu", "ready", "")
     assert cpu.path == default_student()
     assert cpu.backend == f"onnxruntime {onnxruntime.__version__}"
@@ -58,7 +59,11 @@ def test_other_students_in_use_are_there_and_what_is_none_is_not(
     monkeypatch: pytest.MonkeyPatch, student: Path, tmp_path: Path
 ) -> None:
     found = look(monkeypatch, surveys.NO_GPU, student, tmp_path / "gone.onnx")
-    assert [row.path for row in found.rows if row.provider == "cpu"] == [default_student(), student]
+    assert [row.path for row in found.rows if row.provider == "cpu"] == [
+        default_student(),
+        student_path("student-r18"),
+        student,
+    ]
     assert found.row(str(student)).spec == str(student)  # type: ignore[union-attr]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dtda.core.errors import DtdaError
+from dtda.core.sidecar import read_sidecar
 from dtda.engines import registry
 from dtda.engines.registry import open_engine
 
@@ -23,13 +25,25 @@ def test_unknown_suffix_is_refused(name: str) -> None:
         open_engine(name)
 
 
-def test_auto_is_the_shipped_student(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_students_have_names(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.resources, "files", lambda package: {"dtda.assets": student.parent}[package])
-    monkeypatch.setattr(registry, "DEFAULT_STUDENT", student.name)
-    assert open_engine("auto").info.path == str(student)
-    monkeypatch.setattr(registry, "DEFAULT_STUDENT", "gone.onnx")
-    with pytest.raises(DtdaError, match="default student is missing"):
-        open_engine("auto")
+    monkeypatch.setattr(registry, "SHIPPED", (student.stem, "gone"))
+    assert open_engine("auto").info.path == open_engine(student.stem).info.path == str(student)
+    with pytest.raises(DtdaError, match=r"gone\.onnx: a student that is shipped is missing"):
+        open_engine("gone")
+
+
+@pytest.mark.parametrize("name", registry.SHIPPED)
+def test_what_is_shipped_runs_and_has_a_card(name: str) -> None:
+    path = registry.student_path(name)
+    assert open_engine(name).info.name == name
+    assert set(registry.working_points(path)) == {"default", "bpcer_1", "bpcer_5"}
+    assert path.stat().st_size < {"student-mobile": 8e6, "student-r18": 24e6}[name]
+    sidecar, card = read_sidecar(path), path.with_suffix(".md").read_text("utf-8")
+    assert sidecar.git_revision in card
+    for point, threshold in sidecar.thresholds.items():
+        assert f"| `{point}` | {threshold.value:.3f} |" in card
+    assert not re.search(r"^(LATENCY|KNOWN)$|-->\n<!--", card, re.M), "the card has a place that was not filled in"
 
 
 def test_backends_are_imported_late() -> None:
@@ -40,7 +54,6 @@ def test_backends_are_imported_late() -> None:
 def test_working_points_come_with_a_student_and_with_its_engine(student: Path, tmp_path: Path) -> None:
     import surveys
 
-    from dtda.core.sidecar import read_sidecar
     from dtda.engines import plan
 
     sidecar = read_sidecar(student)

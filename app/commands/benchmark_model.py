@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "students",
         nargs="+",
         metavar="STUDENT",
-        help="an ONNX student, a TensorRT engine, the network.json of another network, or auto for the one shipped",
+        help="an ONNX student, a TensorRT engine, the network.json of another network, or a shipped one: auto, student-r18",
     )
     parser.add_argument("--data", required=True, metavar="DATA", help="what to score, see below")
     parser.add_argument("--split", action="append", metavar="NAME", help="of the data, such as test; repeatable")

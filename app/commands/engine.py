@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     convert_parser = _action(
         actions, "convert", "an ONNX student in FP16 or INT8, for onnxruntime and TensorRT", convert
     )
-    convert_parser.add_argument("onnx", metavar="STUDENT.onnx", help="in FP32; auto for the one that is shipped")
+    convert_parser.add_argument("onnx", metavar="STUDENT.onnx", help="in FP32; auto for the default student")
     convert_parser.add_argument("--precision", choices=("fp16", "int8"), default="fp16")
     convert_parser.add_argument(
         "-o", "--out", type=Path, metavar="FILE.onnx", help="default: <student>.<precision>.onnx in this folder"
@@ -205,9 +205,9 @@ def convert(args: argparse.Namespace) -> int:
     from dtda.app.options import check_writable
     from dtda.core.sidecar import read_sidecar
     from dtda.engines import ort, parity, precision
-    from dtda.engines.registry import default_student
+    from dtda.engines.registry import student_path
 
-    path = default_student() if args.onnx == "auto" else Path(args.onnx).expanduser()
+    path = student_path(args.onnx)
     out = args.out or Path(f"{path.stem}.{args.precision}.onnx")
     if out.suffix != ".onnx":
         raise DtdaError(f"{out}: the name of a student ends in .onnx.")
