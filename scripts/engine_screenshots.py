@@ -71,7 +71,7 @@ def render(out: Path, theme: str, folder: Path) -> None:
     wait(lambda: not engines.surveyor.busy)
     manager: Any = engines.engine_dialog
     manager.resize(1180, 420)
-    manager.table.selectRow(2)
+    manager.table.selectRow(4)
     wait_for(0.3)
     save([manager.grab()], out / "engines.png", look)
     window.close()
