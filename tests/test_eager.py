@@ -50,7 +50,7 @@ def test_a_student_is_compiled_in_one_piece() -> None:
     from dtda.engines.registry import default_student
 
     module = eager.from_onnx(default_student())
-    pictures = torch.zeros(2, 3, 128, 128, dtype=torch.uint8)
+    pictures = torch.zeros(2, 3, 240, 240, dtype=torch.uint8)
     assert torch._dynamo.explain(module)(pictures).graph_break_count == 0
     torch.compiler.reset()
 

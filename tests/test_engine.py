@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from fake_tensorrt import Rig, install, write_engine
@@ -49,7 +50,9 @@ def sample(portrait: Image, monkeypatch: pytest.MonkeyPatch) -> Image:
     """Crops of a face of any size in the place of the sample's."""
     found = np.stack([portrait[80 + 4 * i : 208 + 4 * i, 210 + 6 * i : 338 + 6 * i, ::-1] for i in range(6)])
     monkeypatch.setattr(
-        parity, "chips", lambda rule, extra, step=None: found[:, :: 128 // rule.size, :: 128 // rule.size]
+        parity,
+        "chips",
+        lambda rule, extra, step=None: np.stack([cv2.resize(one, (rule.size, rule.size)) for one in found]),
     )
     return found
 
@@ -272,7 +275,7 @@ def test_convert(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["engine", "convert", "auto", "--precision", precision]) == 0
     name = f"student-mobile.{precision}.onnx"
-    assert capsys.readouterr().out.startswith(f"{name}: 2.")
+    assert capsys.readouterr().out.startswith((f"{name}: 3.", f"{name}: 4."))  # MB, of 7.3
     sidecar = read_sidecar(Path(name))
     assert sidecar.precision == precision
     assert sidecar.thresholds == read_sidecar(default_student()).thresholds

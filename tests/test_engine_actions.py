@@ -300,4 +300,4 @@ def test_a_real_build_in_the_dialog(
         assert row.state == "elsewhere"
         assert "cannot run here" in builder.run.headline.text()
         assert not builder.use.isVisible()
-    assert manager.table.source.rowCount() == 3
+    assert manager.table.source.rowCount() == 5  # two students on CPU and CUDA, and the engine

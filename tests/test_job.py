@@ -31,7 +31,7 @@ AUTO = Request("auto")
 @pytest.fixture
 def chips(portrait: Image, monkeypatch: pytest.MonkeyPatch) -> Image:
     """Six crops of one face, as if cut from the sample."""
-    found = np.stack([portrait[80 + 4 * i : 208 + 4 * i, 210 + 6 * i : 338 + 6 * i, ::-1] for i in range(6)])
+    found = np.stack([portrait[20 + 4 * i : 260 + 4 * i, 150 + 6 * i : 390 + 6 * i, ::-1] for i in range(6)])
     monkeypatch.setattr(parity, "chips", lambda rule, extra, step: found)
     return found
 
@@ -262,7 +262,7 @@ def test_fp16_that_is_five_hundredths_off_is_refused(rig: Rig) -> None:
 def test_a_student_that_changes_while_it_is_built_is_refused(
     rig: Rig, make_student: Callable[..., Path], tmp_path: Path, what: str, part: str
 ) -> None:
-    student, other = make_student(tmp_path, size=128), make_student(inside(tmp_path / "new"), size=128, gain=0.7)
+    student, other = make_student(tmp_path, size=240), make_student(inside(tmp_path / "new"), size=240, gain=0.7)
     sidecar = read_sidecar(student)
 
     def change(event: Event) -> None:
@@ -285,7 +285,7 @@ def test_what_is_built_is_what_was_read(
     rig: Rig, make_student: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between reading the student and hashing it there is no time in which it may change."""
-    student, other = make_student(tmp_path, size=128), make_student(inside(tmp_path / "new"), size=128, gain=0.7)
+    student, other = make_student(tmp_path, size=240), make_student(inside(tmp_path / "new"), size=240, gain=0.7)
     before, real = sha256(student), parents.precision.load
 
     def load(path: Path, data: bytes) -> Any:
@@ -303,7 +303,7 @@ def test_what_is_built_is_what_was_read(
 def test_students_of_one_name_have_engines_of_their_own(
     rig: Rig, make_student: Callable[..., Path], tmp_path: Path
 ) -> None:
-    students = [make_student(inside(tmp_path / name), size=128, gain=gain) for name, gain in (("a", 1), ("b", 0.7))]
+    students = [make_student(inside(tmp_path / name), size=240, gain=gain) for name, gain in (("a", 1), ("b", 0.7))]
     for student in students:
         assert isinstance(Run(Request(str(student), "fp32")).end, events.Done)
     assert engines() == sorted(f"{each.stem}-{sha256(each)[:8]}.fp32.8.9.engine" for each in students)

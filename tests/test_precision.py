@@ -94,7 +94,7 @@ def test_fp16_halves_the_file_and_every_convolution(fp16: Converted, model: onnx
 
 def test_nodes_can_be_kept_in_fp32(parent: Path, sidecar: Sidecar, chips: Image, model: onnx.ModelProto) -> None:
     grouped = precision.grouped(model)
-    assert len(grouped) == 11  # the depthwise convolutions of MobileNetV3-small
+    assert len(grouped) == 45  # the depthwise convolutions of two MiniFASNets and of MobileNetV3-small
     made = precision.convert(parent, sidecar, "fp16", chips, keep=grouped)
     assert made.kept == tuple(sorted(grouped))
     onnx.checker.check_model(made.model, full_check=True)
@@ -134,7 +134,8 @@ def test_more_nodes_stay_in_fp32_while_the_limits_are_not_met(
     parent: Path, sidecar: Sidecar, chips: Image, int8: Converted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert int8.parity is not None
-    monkeypatch.setitem(parity.LIMITS, "int8", 2 * 0.7 * int8.parity.max_dp)  # half of a limit may be used
+    monkeypatch.setitem(parity.LIMITS, "int8", 2 * 0.85 * int8.parity.max_dp)  # half of a limit may be used
+    monkeypatch.setattr(precision, "FIRST", (3, 20))  # 20 differs clearly from 3: max |dp| 0.045 and 0.066
     steps: list[float] = []
     stricter = precision.convert(parent, sidecar, "int8", chips, step=steps.append)
     assert set(int8.kept) < set(stricter.kept)
