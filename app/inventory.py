@@ -96,7 +96,7 @@ def survey(paths: Iterable[str] = (), refresh: bool = False) -> Survey:
     named = [Path(path) for path in paths if path]
     found = {entry.path: entry for entry in store.entries(machine)}
     found |= {path: store.entry(path, machine) for path in named if path.suffix == ".engine" and path not in found}
-    shipped = {student_path(name): spec for name, spec in zip(SHIPPED, ("auto", *SHIPPED[1:]), strict=True)}
+    shipped = {student_path(spec): spec for spec in ("auto", *SHIPPED[1:])}
     parents = [Path(entry.header.onnx_path) for entry in found.values() if entry.header and entry.header.sidecar]
     students = [path for path in dict.fromkeys([*shipped, *named, *parents]) if path.suffix in (".onnx", ".json")]
     rows = [row for path in students for row in student_rows(path, machine, shipped.get(path, str(path)))]

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=Path,
         metavar="STUDENT.onnx|ENGINE|CKPT",
-        help="what to compare (default: the default student, with all engines built from it); torch takes its "
+        help="what to compare (default: student-mobile, with all engines built from it); torch takes its "
         "weights from a checkpoint where one is named, else from the ONNX file",
     )
     parser.add_argument("--batch", type=_sizes, default=(1, 2, 4, 8), metavar="N,N", help="faces in a call (1,2,4,8)")

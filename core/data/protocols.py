@@ -7,7 +7,6 @@ attacks only: a bona fide picture has neither.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dtda.core.data.manifest import Record
 from dtda.core.errors import DtdaError
+from dtda.core.settings import read_toml, wrong_field
 from dtda.core.types import Label
 
 BUILT_IN = Path(__file__).with_name("protocols.toml")
@@ -65,17 +65,11 @@ class Fold:
 
 def read_protocols(path: Path = BUILT_IN) -> dict[str, Protocol]:
     """All protocols of a TOML file. Raises DtdaError naming the first wrong field."""
+    tables = read_toml(path, "no such file of protocols")
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
         return {name: Protocol.model_validate(table) for name, table in tables.items()}
-    except FileNotFoundError as error:
-        raise DtdaError(f"{path}: no such file of protocols.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DtdaError(f"{path}: not valid TOML ({error}).") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DtdaError(f"{path}: {where}: {first['msg']}.") from error
+        raise wrong_field(path, error) from error
 
 
 def resolve(name: str, records: Sequence[Record], fold: str | None = None) -> list[Fold]:

@@ -73,48 +73,26 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
     return nn.Sequential(*(getattr(net, name) for name in layers)), 512
 
 
-def _pair(weights: str) -> tuple[nn.Module, int]:
-    """Two MiniFASNets side by side; 0.86 M parameters."""
+def _fasnets(weights: str, count: int, texture: Trunk | None = None) -> tuple[nn.Module, int]:
+    """The first `count` published MiniFASNets side by side, and a texture network, without pretraining, on the middle."""
     from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
 
-    _only_described(weights)
-    return Fasnet((V2, V1SE)), 2 * WIDTH
-
-
-def _pair_mobile(weights: str) -> tuple[nn.Module, int]:
-    """The pair, and a MobileNetV3-small without pretraining on the middle of the chip; 1.78 M parameters."""
-    from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
-
-    _only_described(weights)
-    texture, width = _mobile("random")
-    return Fasnet((V2, V1SE), texture), 2 * WIDTH + width
-
-
-def _fasnet_resnet18(weights: str) -> tuple[nn.Module, int]:
-    """The first MiniFASNet, and a ResNet-18 without pretraining on the middle of the chip; 11.6 M parameters, which in FP16
-    are what a ResNet-18 of 24 MB may weigh: the second one would be over it."""
-    from dtda.core.models.fasnet import V2, WIDTH, Fasnet
-
-    _only_described(weights)
-    texture, width = _resnet18("random")
-    return Fasnet((V2,), texture), WIDTH + width
-
-
-def _only_described(weights: str) -> None:
     if weights != "random":
         raise DtdaError(
             f"{weights}: MiniFASNets start from random weights or from a description of their networks (.json)."
         )
+    middle, width = texture("random") if texture else (None, 0)
+    return Fasnet((V2, V1SE)[:count], middle), count * WIDTH + width
 
 
-STUDENTS = {
-    "mobile": _mobile,
-    "resnet18": _resnet18,
-    "pair": _pair,
-    "pair-mobile": _pair_mobile,
-    "fasnet-resnet18": _fasnet_resnet18,
+Trunk = Callable[[str], tuple[nn.Module, int]]  # weights -> a trunk and the width of what it gives
+FASNETS: dict[str, Trunk] = {
+    "pair": lambda weights: _fasnets(weights, 2),  # 0.86 M parameters
+    "pair-mobile": lambda weights: _fasnets(weights, 2, _mobile),  # 1.78 M
+    # 11.6 M, in FP16 what a student of 24 MB may weigh: with the second body it would be over that.
+    "fasnet-resnet18": lambda weights: _fasnets(weights, 1, _resnet18),
 }
-FASNETS = ("pair", "pair-mobile", "fasnet-resnet18")
+STUDENTS: dict[str, Trunk] = {"mobile": _mobile, "resnet18": _resnet18, **FASNETS}
 
 
 def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False) -> Student:

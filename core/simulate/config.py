@@ -7,7 +7,6 @@ uniformly, or log-uniformly where the type is LogRange. Sources of the ranges ar
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -22,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from dtda.core.errors import DtdaError
+from dtda.core.settings import read_toml, wrong_field
 
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -284,12 +283,7 @@ def read_config(path: Path | None) -> SimulateConfig:
     if path is None:
         return SimulateConfig()
     try:
-        return SimulateConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except FileNotFoundError as error:
-        raise DtdaError(f"{path}: no such configuration file; leave --config out for the defaults.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DtdaError(f"{path}: not valid TOML ({error}).") from error
+        values = read_toml(path, "no such configuration file; leave --config out for the defaults")
+        return SimulateConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DtdaError(f"{path}: {where}: {first['msg']}.") from error
+        raise wrong_field(path, error) from error

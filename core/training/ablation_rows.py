@@ -8,7 +8,6 @@ terms = ["daa", "perceptual"]
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dtda.core.errors import DtdaError
+from dtda.core.settings import read_toml, wrong_field
 from dtda.core.training.config import TrainConfig, changed
 
 ADVERSARIES = ("dat", "daa")
@@ -59,15 +59,9 @@ def slug(name: str) -> str:
 def read_rows(path: Path) -> dict[str, Row]:
     """Rows of a TOML file by name. Raises DtdaError naming the first wrong field, and for names that share a folder."""
     try:
-        rows = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).row
-    except FileNotFoundError as error:
-        raise DtdaError(f"{path}: no such file of rows.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DtdaError(f"{path}: not valid TOML ({error}).") from error
+        rows = _File.model_validate(read_toml(path, "no such file of rows")).row
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DtdaError(f"{path}: {where}: {first['msg']}; docs/training.md shows a file of rows.") from error
+        raise wrong_field(path, error, "docs/training.md shows a file of rows") from error
     taken = {slug(WARM): WARM}
     for row in rows:
         folder = slug(row.name)

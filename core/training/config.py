@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from dtda.core.errors import DtdaError
 from dtda.core.preprocess import Crop
+from dtda.core.settings import read_toml, wrong_field
 
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -164,13 +165,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
     Relative paths in the file are relative to the current folder. Raises DtdaError naming the first wrong field.
     """
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise DtdaError(f"{path}: no such configuration file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DtdaError(f"{path}: not valid TOML ({error}).") from error
-    return _overridden(values, overrides, str(path))
+    return _overridden(read_toml(path, "no such configuration file"), overrides, str(path))
 
 
 def changed(config: TrainConfig, overrides: Sequence[str], where: str) -> TrainConfig:
@@ -185,10 +180,7 @@ def _overridden(values: dict[str, Any], overrides: Sequence[str], where: str) ->
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise DtdaError(f"{where}: {field + ': ' if field else ''}{said}.") from error
+        raise wrong_field(where, error) from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
