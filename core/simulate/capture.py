@@ -52,13 +52,18 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What bona fide shots and attacks share: the room, its light, the camera and the place of the face."""
+    """What bona fide shots and attacks share: the room, its light, the camera and the place of the face.
+
+    photo: (x1, y1, x2, y2), frame pixels, of the person's photo, where pictures end and before whose background the
+    person stands when live; None where the room is.
+    """
 
     light: Light
     shot: Shot
     pose: Pose
     room: Surroundings
     context: float
+    photo: tuple[float, float, float, float] | None = None
 
     @property
     def face(self) -> tuple[float, float, float]:
@@ -78,7 +83,21 @@ def draw_setting(
     light = draw_light(domain.room, rng)
     # Attacks are held where the person would have stood: the height of the face must not tell the classes apart.
     pose = settled(portrait, draw_pose(portrait, shot.output, face, rng), shot.output)
-    return Setting(light, shot, pose, draw_surroundings(domain.room, light, shot.output, rng), context)
+    photo = None
+    # Cut-outs before made-up rooms look made up, and attackers show photos as they are: if every live picture were a
+    # cut-out, a natural background would give attacks away. Its own stream leaves older sets as they were.
+    if portrait.framed and rng.spawn(1)[0].random() < domain.room.as_photographed:
+        pose = replace(pose, roll=0.3 * pose.roll)  # a turned photo leaves little between its borders
+        photo = _inside(portrait, pose)
+    return Setting(light, shot, pose, draw_surroundings(domain.room, light, shot.output, rng), context, photo)
+
+
+def _inside(portrait: Portrait, pose: Pose) -> tuple[float, float, float, float]:
+    """The largest upright rectangle of the frame between the corners of the portrait's photo."""
+    height, width = portrait.bgr.shape[:2]
+    corners = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float64)
+    (x1, y1), (x2, y2), (x3, y3), (x4, y4) = cv2.transform(corners, similarity_to_frame(portrait, pose))[0].tolist()
+    return max(x1, x4), max(y1, y2), min(x2, x3), min(y3, y4)
 
 
 def bona_fide(portrait: Portrait, setting: Setting, rng: np.random.Generator) -> Capture:
@@ -129,6 +148,8 @@ def live_radiance(
     layers: Layers | None = None,
 ) -> Floats:
     """metering: None while the camera meters, for which flicker does not matter. layers: of a turned head."""
+    if layers is None and setting.photo is not None:
+        layers = portrait.whole
     radiance = add_person(setting.room.seen(view), view, portrait, pose, setting.light, layers)
     return _flickering(radiance, setting, view, metering)
 
@@ -195,14 +216,19 @@ def box_of(landmarks: np.ndarray) -> np.ndarray:
 
 
 def window(landmarks: np.ndarray, setting: Setting) -> View:
-    """The square of `context` face widths around the face as far as the frame reaches, at sensor resolution."""
+    """The square of `context` face widths around the face as far as the frame or photo reaches, at sensor resolution."""
     width, height = setting.shot.output
     x1, y1, x2, y2 = box_of(landmarks)
     half = setting.context * max(x2 - x1, y2 - y1) / 2
     spans = []
-    for middle, limit in (((x1 + x2) / 2, width), ((y1 + y2) / 2, height)):
-        low = int(np.clip(middle - half, 0, limit - 32)) // 2 * 2
-        spans.append((low, int(np.clip(middle + half, low + 32, limit)) // 2 * 2))
+    left, top, right, bottom = setting.photo or (0, 0, width, height)
+    for middle, first, last in (
+        ((x1 + x2) / 2, max(0, left), min(width, right)),
+        ((y1 + y2) / 2, max(0, top), min(height, bottom)),
+    ):
+        low = int(np.clip(middle - half, first, last - 32)) // 2 * 2
+        low += 2 * (low < first)
+        spans.append((low, int(np.clip(middle + half, low + 32, last)) // 2 * 2))
     scale = setting.shot.sensor[0] / width
     size = (round((spans[0][1] - spans[0][0]) * scale), round((spans[1][1] - spans[1][0]) * scale))
     return View(spans[0][0], spans[1][0], size, scale)

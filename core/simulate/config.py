@@ -122,8 +122,11 @@ class Room(Part):
 
     lux: illuminance on the subject. kelvin: colour temperature. reflectance: of the walls. side: log2 ratio of light across
     the face. backlight: share of shots with a window or lamp behind the subject. flicker: relative depth of the lamps' 100
-    or 120 Hz. background_blur: sigma, shares of the frame's width.
+    or 120 Hz. background_blur: sigma, shares of the frame's width. as_photographed: share of shots in which live people
+    stand before the background of their photo, and all pictures end where that photo would.
     """
+
+    later = ("as_photographed",)
 
     lux: LogRange = (30.0, 600.0)
     kelvin: Range = (2700.0, 6500.0)
@@ -132,6 +135,7 @@ class Room(Part):
     backlight: Share = 0.2
     flicker: Range = (0.0, 0.1)
     background_blur: Range = (0.0, 0.01)
+    as_photographed: Share = 0.0
 
 
 class Medium(Part):

@@ -66,7 +66,7 @@ def draw_screen(config: Display, light: Light, rng: np.random.Generator) -> Scre
         rough=rng.uniform(*config.rough),
         haze=rng.uniform(*config.haze),
         bezel=rng.uniform(*config.bezel),
-        bezel_tone=float(rng.choice([0.02, 0.04, 0.3, 0.75], p=[0.55, 0.3, 0.08, 0.07])),
+        bezel_tone=float(rng.choice([0.02, 0.04, 0.3, 0.75], p=[0.45, 0.25, 0.15, 0.15])),
         ground=ground,
     )
 

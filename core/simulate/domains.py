@@ -48,11 +48,14 @@ TELEVISION = Display(  # 32 to 55 inch, full HD and 4K
     fill=(0.4, 0.9), held=0, tilt=6,
 )  # fmt: skip
 
+# A third of what attackers show are photos with their own background (sources.py): as many live people need one (assumed).
+AS_PHOTOGRAPHED = 0.5
+
 DOMAINS = [
     Domain(
         name="office-laptop",
         camera=Camera(electrons=(10, 70), jpeg=(65, 95)),
-        room=Room(lux=(100, 700), kelvin=(3500, 5500)),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(100, 700), kelvin=(3500, 5500)),
         instruments=[LASER, CUT, PHONE, MONITOR],
     ),
     Domain(  # an interpolating webcam on an evening at home
@@ -62,7 +65,7 @@ DOMAINS = [
             chroma_denoise=(0.8, 3.0), mosaic=0.8,
             jpeg=(45, 85), awb=(0.6, 1.0), saturation=(0.5, 1.1), contrast=(0.85, 1.3), motion=0.012,
         ),
-        room=Room(lux=(25, 250), kelvin=(2600, 4000), backlight=0.3),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(25, 250), kelvin=(2600, 4000), backlight=0.3),
         instruments=[INKJET, CUT, PHONE, LAPTOP],
     ),
     Domain(
@@ -72,7 +75,7 @@ DOMAINS = [
             pupil_mm=(1.0, 2.0), sharpen=(0.2, 1.4), contrast=(1.0, 1.5), saturation=(0.85, 1.35), denoise=(0, 1.8),
             mosaic=0.3, jpeg=(75, 96),
         ),
-        room=Room(lux=(100, 1500), kelvin=(4500, 7500), side=(0.0, 1.8), backlight=0.35),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(100, 1500), kelvin=(4500, 7500), side=(0.0, 1.8), backlight=0.35),
         instruments=[LASER, PHOTO, TABLET, LAPTOP],
     ),
     Domain(
@@ -81,7 +84,7 @@ DOMAINS = [
             sensor=(320, 240), output=(320, 240), electrons=(5, 60), codec="h264", qp=(18, 32),
             contrast=(0.85, 1.4), saturation=(0.5, 1.2), bias=(-1.0, 0.7), mosaic=0.3,
         ),
-        room=Room(lux=(40, 500), kelvin=(2700, 6500), backlight=0.3),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(40, 500), kelvin=(2700, 6500), backlight=0.3),
         instruments=[LASER, PHOTO, OLD_PHONE, TABLET],
     ),
     Domain(
@@ -91,7 +94,7 @@ DOMAINS = [
             pupil_mm=(1.0, 2.0), denoise=(0.3, 1.8), sharpen=(0.2, 1.0), mosaic=0.6, codec="h264",
             qp=(18, 30),
         ),
-        room=Room(lux=(60, 900), kelvin=(3000, 6500)),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(60, 900), kelvin=(3000, 6500)),
         instruments=[LASER, INKJET, MONITOR, LAPTOP],
     ),
     Domain(
@@ -100,7 +103,7 @@ DOMAINS = [
             sensor=(1280, 720), output=(1280, 720), electrons=(6, 50), skips=0.5, denoise=(0.3, 1.8),
             codec="h264", qp=(24, 36), saturation=(0.6, 1.2),
         ),
-        room=Room(lux=(40, 500), kelvin=(2700, 6500), backlight=0.25),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(40, 500), kelvin=(2700, 6500), backlight=0.25),
         instruments=[PHOTO, CUT, PHONE, TABLET],
     ),
     Domain(
@@ -109,15 +112,26 @@ DOMAINS = [
             focal=(0.6, 0.9), electrons=(10, 80), sharpen=(0.2, 1.3), contrast=(0.95, 1.6), saturation=(0.8, 1.4),
             jpeg=(60, 92),
         ),
-        room=Room(lux=(100, 1000), kelvin=(3500, 6500), backlight=0.3),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(100, 1000), kelvin=(3500, 6500), backlight=0.3),
         instruments=[POSTER, PHOTO, PHONE, TABLET],
+    ),
+    Domain(  # a good phone, held by hand in good light
+        name="selfie",
+        camera=Camera(
+            sensor=(810, 1080), output=(810, 1080), focal=(1.0, 1.3), skips=0.3, electrons=(40, 200), read_noise=(2, 4),
+            focus_error=0.15, pupil_mm=(1.0, 2.0), blur=(0.3, 0.6), flare=(0, 0.03), cast=0.08, awb=(0.6, 1.0),
+            denoise=(0.2, 1.2), chroma_denoise=(0.3, 1.0), sharpen=(0.2, 1.2), contrast=(1.0, 1.6), saturation=(0.9, 1.3),
+            bias=(-0.3, 0.7), mosaic=0.3, jpeg=(85, 97), motion=0.004,
+        ),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(200, 2000), kelvin=(3500, 7000), side=(0.0, 1.4)),
+        instruments=[PHOTO, LASER, PHONE, TABLET],
     ),
     Domain(
         name="kiosk",
         camera=Camera(
             sensor=(720, 405), output=(720, 405), electrons=(10, 60), jpeg=(50, 85), contrast=(0.9, 1.5), mosaic=0.2
         ),
-        room=Room(lux=(60, 900), kelvin=(3000, 6500)),
+        room=Room(as_photographed=AS_PHOTOGRAPHED, lux=(60, 900), kelvin=(3000, 6500)),
         instruments=[MAGAZINE, TELEVISION],
         held_out=True,
     ),

@@ -27,7 +27,8 @@ class Portrait:
     """One bona fide photo.
 
     bgr: uint8 [H, W, 3] BGR, long side at most 768. matte: float32 [H, W], 1 on the person. box: float32 [4] xyxy and
-    points: float32 [5, 2], photo pixels. subject: identity. name: file name without suffix.
+    points: float32 [5, 2], photo pixels. subject: identity. name: file name without suffix. framed: what is around the
+    person is a photo of a real place up to all borders.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Portrait:
     matte: Floats
     box: Floats
     points: Floats
+    framed: bool = True
 
     @property
     def face_width(self) -> float:
@@ -50,6 +52,11 @@ class Portrait:
     @cached_property
     def layers(self) -> Layers:
         return layered(self.bgr, self.matte, self.face_width)
+
+    @cached_property
+    def whole(self) -> Layers:
+        """With the background that the person was photographed before."""
+        return layered(self.bgr, np.ones_like(self.matte), self.face_width)
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,8 @@ def load_portrait(entry: Entry, detect: Detect) -> Portrait:
     matte = person_matte(bgr, box)
     if cut is not None:
         matte = np.where(cut, matte, 0).astype(np.float32)
-    return Portrait(entry.path.stem, entry.subject, bgr, _with_shoulders(matte, float(box[2] - box[0])), box, points)
+    matte = _with_shoulders(matte, float(box[2] - box[0]))
+    return Portrait(entry.path.stem, entry.subject, bgr, matte, box, points, framed=cut is None)
 
 
 def _with_shoulders(matte: Floats, face_width: float) -> Floats:
