@@ -165,8 +165,10 @@ def test_a_circle_cut_from_a_photo_gets_its_corners_back(faces, tmp_path):
     person = load_portrait(entry, _no_detector)
     assert np.abs(person.bgr[505, 40].astype(int) - corner).max() > 20  # the body goes on below the circle
     assert person.matte[:60, :60].max() == 0  # and no wall was left above
+    assert not person.framed
     plain = load_portrait(list_portraits(faces)[0], _no_detector)
     np.testing.assert_array_equal(plain.bgr, astronaut()[:, :, ::-1])
+    assert plain.framed
 
 
 def test_unusable_portraits_are_named(tmp_path):

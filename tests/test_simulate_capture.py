@@ -6,10 +6,19 @@ import pytest
 
 from dtda.core.preprocess import CropRule, crop, crop_matrix
 from dtda.core.simulate.camera import draw_shot
-from dtda.core.simulate.capture import attack, attack_radiance, bona_fide, draw_setting, files, window
+from dtda.core.simulate.capture import (
+    attack,
+    attack_radiance,
+    bona_fide,
+    draw_setting,
+    files,
+    live_radiance,
+    window,
+)
 from dtda.core.simulate.config import SimulateConfig
 from dtda.core.simulate.domains import CUT, DOMAINS, INKJET, LAPTOP, LASER, MONITOR, PHONE
 from dtda.core.simulate.plane import Plane
+from dtda.core.simulate.portrait import to_linear
 from dtda.core.simulate.presentation import draw_presentation
 from dtda.core.simulate.sample import astronaut
 from dtda.core.simulate.scene import Pose, View, light_colour, similarity_to_frame, whole
@@ -63,13 +72,58 @@ def test_same_seed_same_file_other_seed_other_file(person, sources):
 
 def test_a_picture_holds_the_context_of_its_face_or_reaches_the_frames_border(person, sources):
     for seed in range(8):
-        taken = _taken(person, sources, PHONE if seed % 2 else None, seed)
+        taken = _taken(person, sources, PHONE if seed % 2 else None, seed, _photographed(0.0))
         x1, y1, x2, y2 = taken.box
         height, width = taken.frame.shape[:2]
         side = 4.0 * max(x2 - x1, y2 - y1)
         assert width == 640 or width > 0.75 * side
         assert height == 480 or height > 0.75 * side
         assert width <= side + 4
+
+
+def _photographed(share, domain=DOMAINS[0]):
+    return domain.model_copy(update={"room": domain.room.model_copy(update={"as_photographed": share})})
+
+
+def test_live_people_as_photographed_have_their_background_and_pictures_end_with_it(person, sources):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        setting = draw_setting(person, _photographed(1.0), FACE, rng)
+        left, top, right, bottom = setting.photo
+        shown = draw_presentation(person, sources, PHONE, setting.light, rng)
+        for marks in (
+            cv2.transform(person.landmarks[None], similarity_to_frame(person, setting.pose))[0],
+            shown.plane(setting.pose, setting.focal).to_frame(shown.landmarks),
+        ):
+            view = window(marks, setting)
+            assert view.x >= left
+            assert view.y >= top
+            assert view.x + view.output[0] <= right + 1e-6
+            assert view.y + view.output[1] <= bottom + 1e-6
+        # What is beside the head reflects what it did in the photo, in the room's light.
+        view = View(0, 0, setting.shot.output)
+        seen = live_radiance(person, setting, setting.pose, view, None)
+        lit = setting.light.shading(view, (setting.pose.x, setting.pose.y), setting.pose.width)
+        for place in ((60, 40), (400, 60), (440, 250)):  # curtain, flag and wall of the photo
+            x, y = np.round(similarity_to_frame(person, setting.pose) @ (*place, 1)).astype(int)
+            if not (0 <= x < view.size[0] and 0 <= y < view.size[1]):
+                continue
+            patch = to_linear(person.bgr[place[1] - 6 : place[1] + 7, place[0] - 6 : place[0] + 7]).reshape(-1, 3)
+            wanted = patch * (setting.light.white() * lit[y, x])
+            assert (seen[y, x] > 0.8 * wanted.min(0)).all()
+            assert (seen[y, x] < 1.25 * wanted.max(0)).all()
+
+
+def test_rooms_without_photographed_people_are_drawn_as_ever(person):
+    """Their sets can be gone on with: the share has a stream of its own."""
+    plain, some = (draw_setting(person, _photographed(share), FACE, np.random.default_rng(4)) for share in (0.0, 1.0))
+    assert plain.photo is None
+    assert some.photo is not None
+    assert some.pose == replace(plain.pose, roll=0.3 * plain.pose.roll)
+    assert (plain.light.lux, plain.shot.jpeg) == (some.light.lux, some.shot.jpeg)
+    np.testing.assert_array_equal(plain.room.picture, some.room.picture)
+    framed = replace(person, framed=False)  # a person cut to a circle has no background to show
+    assert draw_setting(framed, _photographed(1.0), FACE, np.random.default_rng(4)).photo is None
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.name)

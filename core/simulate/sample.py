@@ -22,7 +22,7 @@ from dtda.core.simulate.sources import draw_sources
 from dtda.core.types import Image
 
 CLIPS = ("live", "print", "screen")
-VERSION = 2  # raise when the clips change, so that cached ones are rendered anew
+VERSION = 3  # raise when the clips change, so that cached ones are rendered anew
 FPS = 15
 SECONDS = 2.0
 QP = 20  # of their H.264
