@@ -81,7 +81,7 @@ def test_a_run_is_done_once_and_never_mixed(tiny, tmp_path, monkeypatch):
     scores = do(job, None)
     assert {record for record in scores.domain[scores.part == "test"]} == {"c"}
     assert scores.about.fold == "c"
-    monkeypatch.setattr(ablation, "_material", None)  # a second training would fail
+    monkeypatch.setattr("dtda.core.training.loop.train", None)  # a second training would fail
     again = do(job, None)
     np.testing.assert_array_equal(again.p_live, scores.p_live)
     (job.out / "job.json").write_text(job.config.model_dump_json(indent=2))  # as earlier versions wrote it
@@ -91,6 +91,23 @@ def test_a_run_is_done_once_and_never_mixed(tiny, tmp_path, monkeypatch):
     (other,) = jobs(tiny.model_copy(update={"dropout": 0.0}), "sim-loo", ["c"], picked(["DAA"]), 1, tmp_path / "out")
     with pytest.raises(DtdaError, match="holds a run of another configuration"):
         do(other, None)
+
+
+def test_a_run_is_not_of_pictures_that_have_changed_since(tiny, textures, tmp_path):
+    mine = _redrawn(textures, tmp_path / "mine")
+    data = tiny.data.model_copy(update={"manifests": [mine]})
+    (job,) = jobs(tiny.model_copy(update={"data": data}), "sim-loo", ["c"], picked(["ERM"]), 1, tmp_path / "out")
+    before = do(job, None)
+    record = read_manifest(mine)[0]
+    picture = cv2.imread(str(record.path))
+    cv2.imwrite(str(record.path), np.roll(picture, 3, axis=1) // 2)
+    ablation._material.cache_clear()  # as another process would see them
+    with pytest.raises(DtdaError, match=r"other pictures of the same names; name another --out"):
+        do(job, None)
+    values = json.loads((job.out / "job.json").read_text())
+    del values["pictures"]  # as earlier versions wrote it
+    (job.out / "job.json").write_text(json.dumps(values))
+    np.testing.assert_array_equal(do(job, None).p_live, before.p_live)
 
 
 def _redrawn(textures, folder, change=lambda record: record):

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dtda.core.data.protocols import resolve
 from dtda.core.errors import DtdaError
@@ -133,14 +133,17 @@ def _done(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
     stamp = job.out / "job.json"
     if stamp.is_file() and not _same(stamp, job):
         raise DtdaError(f"{job.out}: holds a run of another configuration; name another --out.")
+    own, judge = _materials(job, make_detector)
+    keys = [own.key, judge.key]
+    if stamp.is_file() and _values(stamp).get("pictures", keys) != keys:
+        raise DtdaError(f"{job.out}: holds a run on other pictures of the same names; name another --out.")
     if job.scores.is_file():
         return read_scores(job.scores)
     from dtda.core.training import checkpoint
     from dtda.core.training.loop import train
     from dtda.core.training.scoring import score_table
 
-    own, judge = _materials(job, make_detector)
-    write_atomic(stamp, _stamp(job))
+    write_atomic(stamp, _stamp(job, keys))
     last = job.out / "last.ckpt"
     with naming(job.out):
         train(job.config, job.out, last.is_file(), make_detector, material=own)
@@ -162,16 +165,21 @@ def _done(job: Job, make_detector: Callable[[], Detect]) -> ScoreTable:
     return scores
 
 
-def _stamp(job: Job) -> bytes:
-    values = job.config.model_dump(mode="json")
+def _stamp(job: Job, keys: Sequence[str]) -> bytes:
+    values = job.config.model_dump(mode="json") | {"pictures": list(keys)}
     if list(job.judge.manifests) != list(job.config.data.manifests):
         values["judged_on"] = [str(path) for path in job.judge.manifests]
     return (json.dumps(values, indent=2) + "\n").encode()
 
 
+def _values(stamp: Path) -> dict[str, Any]:
+    return dict(json.loads(stamp.read_text("utf-8")))
+
+
 def _same(stamp: Path, job: Job) -> bool:
     try:
-        values = json.loads(stamp.read_text("utf-8"))
+        values = _values(stamp)
+        values.pop("pictures", None)
         judged_on = values.pop("judged_on", None)
         before = TrainConfig.model_validate(values)
     except (ValueError, AttributeError):  # by another version of this program

@@ -33,9 +33,10 @@ class Material:
 
     @cached_property
     def key(self) -> str:
-        """Of who trains, sets the threshold and tests, whatever folder it lies in."""
+        """Of who trains, sets the threshold and tests, whatever folder it lies in. Sizes of files tell pictures of the same
+        names apart, as a set that was rendered anew has them."""
         told = [
-            [part, r.domain, r.subject, r.label.value, r.attack_type, r.path.name]
+            [part, r.domain, r.subject, r.label.value, r.attack_type, r.path.name, r.path.stat().st_size]
             for part in ("train", "dev", "test")
             for r in (self.chips.records[number] for number in getattr(self.fold, part))
         ]
