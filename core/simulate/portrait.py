@@ -77,11 +77,7 @@ class Layers:
 def layered(bgr: Image, matte: Floats, face_width: float) -> Layers:
     below = int(3 * face_width)
     colour = cv2.copyMakeBorder(bgr, 0, below, 0, 0, cv2.BORDER_REPLICATE)
-    # Clothes go on plain: the last row fades into a smooth one, where it would make stripes.
-    row = bgr[-1:].astype(np.float32)
-    plain = cv2.GaussianBlur(row, (0, 0), 0.12 * face_width)
-    fade = np.clip(np.arange(below) / (0.3 * face_width), 0, 1).astype(np.float32)[:, None, None]
-    colour[bgr.shape[0] :] = row + fade * (plain - row)
+    colour[bgr.shape[0] :] = _fading(bgr[-1:], below, face_width)  # clothes go on plain, where they would make stripes
     alpha = cv2.copyMakeBorder(np.rint(matte * 255).astype(np.uint8), 0, below, 0, 0, cv2.BORDER_REPLICATE)
     levels = [(colour, alpha)]
     while min(levels[-1][1].shape) > 24:
@@ -171,7 +167,29 @@ def load_portrait(entry: Entry, detect: Detect) -> Portrait:
     if cut is not None:
         matte = np.where(cut, matte, 0).astype(np.float32)
     matte = _with_shoulders(matte, float(box[2] - box[0]))
+    if cut is None:
+        bgr, matte, added = _with_headroom(bgr, matte, box)
+        box, points = box + np.float32([0, added, 0, added]), points + np.float32([0, added])
     return Portrait(entry.path.stem, entry.subject, bgr, matte, box, points, framed=cut is None)
+
+
+def _with_headroom(bgr: Image, matte: Floats, box: Floats) -> tuple[Image, Floats, int]:
+    """Photos often end close above the hair, closer than frames of cameras do: what is behind the person goes on upwards,
+    its last row fading into a smooth one. A photo that cuts the hair stays as it is. Returns also the rows added."""
+    added = int(0.9 * (box[3] - box[1]) - box[1])
+    if added <= 0 or matte[:3].max() > 0.1:
+        return bgr, matte, 0
+    taller = cv2.copyMakeBorder(bgr, added, 0, 0, 0, cv2.BORDER_REPLICATE)
+    taller[:added] = _fading(bgr[:1], added, float(box[2] - box[0]))[::-1]
+    return taller, cv2.copyMakeBorder(matte, added, 0, 0, 0, cv2.BORDER_CONSTANT, value=0.0), added
+
+
+def _fading(row: Image, rows: int, face_width: float) -> Floats:
+    """A row of a photo, [1, W, 3], and how it becomes smooth over the next ones, float32 [rows, W, 3]."""
+    sharp = row.astype(np.float32)
+    plain = cv2.GaussianBlur(sharp, (0, 0), 0.12 * face_width)
+    fade = np.clip(np.arange(rows) / (0.3 * face_width), 0, 1).astype(np.float32)[:, None, None]
+    return np.asarray(sharp + fade * (plain - sharp))
 
 
 def _with_shoulders(matte: Floats, face_width: float) -> Floats:
