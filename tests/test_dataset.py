@@ -167,8 +167,31 @@ def test_a_circle_cut_from_a_photo_gets_its_corners_back(faces, tmp_path):
     assert person.matte[:60, :60].max() == 0  # and no wall was left above
     assert not person.framed
     plain = load_portrait(list_portraits(faces)[0], _no_detector)
-    np.testing.assert_array_equal(plain.bgr, astronaut()[:, :, ::-1])
+    np.testing.assert_array_equal(plain.bgr[-512:], astronaut()[:, :, ::-1])
     assert plain.framed
+
+
+def test_a_photo_that_ends_above_the_hair_goes_on_and_one_that_cuts_it_does_not(tmp_path):
+    from skimage.data import astronaut
+
+    for cut, taller in ((0, True), (40, False)):
+        photo = astronaut()[cut:, :, ::-1]
+        cv2.imwrite(str(tmp_path / "photo.png"), photo)
+        down = np.float32([0, cut])
+        entry = Entry(tmp_path / "photo.png", "x", np.float32(BOX) - np.tile(down, 2), np.float32(POINTS) - down)
+        person = load_portrait(entry, _no_detector)
+        added = person.bgr.shape[0] - len(photo)
+        assert (added > 0) == taller
+        assert person.matte.shape == person.bgr.shape[:2]
+        np.testing.assert_array_equal(person.bgr[added:], photo)
+        np.testing.assert_allclose(person.points - entry.points, np.tile([0, added], (5, 1)), atol=1e-4)
+        np.testing.assert_allclose(person.box - entry.box, [0, added, 0, added], atol=1e-4)
+        if taller:
+            assert person.box[1] == pytest.approx(0.9 * (person.box[3] - person.box[1]), abs=1)
+            assert person.matte[:added].max() == 0
+            steps = [np.abs(np.diff(person.bgr[row].astype(int), axis=0)).mean() for row in (0, added - 1, added)]
+            assert steps[1] == steps[2]  # the photo's own row first
+            assert steps[0] < 0.5 * steps[2]  # and a smooth one above
 
 
 def test_unusable_portraits_are_named(tmp_path):
@@ -195,9 +218,11 @@ def test_boxes_scale_with_a_large_photo(faces):
     cv2.imwrite(str(big), cv2.resize(cv2.imread(str(entry.path)), None, fx=2, fy=2))
     person = load_portrait(Entry(big, "x", np.array(BOX, np.float32) * 2, np.array(POINTS, np.float32) * 2), None)
     big.unlink()
-    assert max(person.bgr.shape) == 768
-    np.testing.assert_allclose(person.box, np.array(BOX) * 1.5, rtol=1e-5)
-    assert person.matte[tuple(np.array(POINTS[2][::-1], int) * 3 // 2)] == 1  # the nose is on the person
+    assert person.bgr.shape[1] == 768
+    added = person.bgr.shape[0] - 768  # headroom
+    np.testing.assert_allclose(person.box, np.array(BOX) * 1.5 + (0, added, 0, added), rtol=1e-5)
+    x, y = np.array(POINTS[2], int) * 3 // 2
+    assert person.matte[y + added, x] == 1  # the nose is on the person
 
 
 def test_splits_are_stable_and_near_their_shares():
