@@ -46,10 +46,11 @@ def _picture(person):
     return Source(person.bgr, np.eye(2, 3), (float(centre[0]), float(centre[1]), person.face_width))
 
 
-def _drawn(person, number, *without, seed=0):
-    """Setting, presentation and the stream of one of SHOTS."""
+def _drawn(person, number, *without, seed=0, rooms=None):
+    """Setting, presentation and the stream of one of SHOTS. rooms: what differs in them."""
     domain, instrument = SHOTS[number]
     domains = reduced(SimulateConfig(without=without)).domains
+    domains = [each.model_copy(update={"room": each.room.model_copy(update=rooms)}) for each in domains]
     rng = np.random.default_rng((seed, number))
     setting = draw_setting(person, domains[domain], FACE, rng)
     if instrument is None:
@@ -89,7 +90,7 @@ def _radiance(person, setting, shown, view=None):
 
 
 def _summary(person, number):
-    setting, shown, rng = _drawn(person, number)
+    setting, shown, rng = _drawn(person, number, rooms={"as_photographed": 0.0})  # which came later
     taken = _taken(person, setting, shown, rng)
     x1, y1, x2, _ = (float(value) for value in taken.box)
     face = _face(taken).astype(float)
