@@ -34,8 +34,8 @@ CALIBRATION_SEED = 1  # other variations than those the gate compares on
 # 0.006, those with the most noise at their input (onnxruntime.quantization.qdq_loss_debug) 0.025, 0.027, 0.023.
 FIRST = (0, 3, 6, 12)
 # Where no depth suffices, a whole branch stays as well, or all but one, beside the convolutions down to this depth. On
-# twelve crops of one face, which say little of what a network meets, mean |dp| of the same student was 0.05 at any depth, and 0.009
-# with its MobileNetV3 in FP32 (0.05 with either of its MiniFASNets).
+# twelve crops of one face, which say little of what a network meets, mean |dp| of the same student was 0.05 at any depth,
+# and 0.009 with its MobileNetV3 in FP32 (0.05 with either of its MiniFASNets).
 BESIDE_A_BRANCH = 6
 # The part of the limits that the conversion may use up; the rest is for the rounding of the GPU's own kernels.
 SHARE = 0.5
