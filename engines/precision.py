@@ -33,7 +33,7 @@ CALIBRATION_SEED = 1  # other variations than those the gate compares on
 # photos: 0.026, 0.016, 0.013, and 0.006 with 12; the best 3, 6 and 12, found by quantising each alone, gave it 0.016, 0.011,
 # 0.006, those with the most noise at their input (onnxruntime.quantization.qdq_loss_debug) 0.025, 0.027, 0.023.
 FIRST = (0, 3, 6, 12)
-# Where no depth suffices, a whole branch stays as well, or all but one, beside the convolutions down to this depth. On
+# Where no depth suffices, whole branches stay as well, all but one at most, beside the convolutions down to this depth. On
 # twelve crops of one face, which say little of what a network meets, mean |dp| of the same student was 0.05 at any depth,
 # and 0.009 with its MobileNetV3 in FP32 (0.05 with either of its MiniFASNets).
 BESIDE_A_BRANCH = 6
@@ -203,16 +203,16 @@ def _quantised_well(
     keep: Collection[str],
     step: Step,
 ) -> tuple[onnx.ModelProto, Parity, set[str]]:
-    """Quantise, and leave deeper and deeper convolutions in FP32, then a branch, while the result is outside the limits."""
+    """Quantise, and leave deeper and deeper convolutions in FP32, then branches, while the result is outside the limits."""
     calibration = np.concatenate([chips, parity.varied(chips, seed=CALIBRATION_SEED)])
     pooled = _after_pooling(model)
     depths = _depths(model)
     attempts = [(depth, frozenset[str]()) for depth in FIRST]
     branches = _branches(model)
-    attempts += [(BESIDE_A_BRANCH, branch) for branch in branches]
-    attempts += [(BESIDE_A_BRANCH, frozenset().union(*pair)) for pair in combinations(branches, 2) if len(branches) > 2]
-    for attempt, (depth, branch) in enumerate(attempts):
-        kept = {*keep, *pooled, *branch, *(name for name, behind in depths.items() if behind < depth)}
+    for count in range(1, len(branches)):
+        attempts += [(BESIDE_A_BRANCH, frozenset().union(*some)) for some in combinations(branches, count)]
+    for attempt, (depth, whole) in enumerate(attempts):
+        kept = {*keep, *pooled, *whole, *(name for name, behind in depths.items() if behind < depth)}
         made = quantised(model, calibration, kept, _part(step, attempt, len(attempts)))
         verdict = _judge(made, test, expected, sidecar, "int8")
         if verdict.passed:

@@ -48,7 +48,7 @@ TELEVISION = Display(  # 32 to 55 inch, full HD and 4K
     fill=(0.4, 0.9), held=0, tilt=6,
 )  # fmt: skip
 
-# A third of what attackers show are photos with their own background (sources.py): as many live people need one (assumed).
+# A third of what attackers show are photos with their own background (sources.py); live people need one as often (assumed).
 AS_PHOTOGRAPHED = 0.5
 
 DOMAINS = [

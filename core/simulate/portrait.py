@@ -179,9 +179,8 @@ def _with_headroom(bgr: Image, matte: Floats, box: Floats) -> tuple[Image, Float
     added = int(0.9 * (box[3] - box[1]) - box[1])
     if added <= 0 or matte[:3].max() > 0.1:
         return bgr, matte, 0
-    taller = cv2.copyMakeBorder(bgr, added, 0, 0, 0, cv2.BORDER_REPLICATE)
-    taller[:added] = _fading(bgr[:1], added, float(box[2] - box[0]))[::-1]
-    return taller, cv2.copyMakeBorder(matte, added, 0, 0, 0, cv2.BORDER_CONSTANT, value=0.0), added
+    above = _fading(bgr[:1], added, float(box[2] - box[0]))[::-1].astype(np.uint8)
+    return np.vstack([above, bgr]), cv2.copyMakeBorder(matte, added, 0, 0, 0, cv2.BORDER_CONSTANT, value=0.0), added
 
 
 def _fading(row: Image, rows: int, face_width: float) -> Floats:
