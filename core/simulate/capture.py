@@ -148,9 +148,12 @@ def live_radiance(
     layers: Layers | None = None,
 ) -> Floats:
     """metering: None while the camera meters, for which flicker does not matter. layers: of a turned head."""
-    if layers is None and setting.photo is not None:
+    radiance = setting.room.seen(view)
+    if setting.photo is not None and layers is None:
         layers = portrait.whole
-    radiance = add_person(setting.room.seen(view), view, portrait, pose, setting.light, layers)
+    elif setting.photo is not None:  # the person moves, the place does not
+        radiance = add_person(radiance, view, portrait, setting.pose, setting.light, portrait.place)
+    radiance = add_person(radiance, view, portrait, pose, setting.light, layers)
     return _flickering(radiance, setting, view, metering)
 
 

@@ -45,7 +45,6 @@ class Clip:
 def draw_clip(portrait: Portrait, setting: Setting, shown: Presentation | None, rng: np.random.Generator) -> Clip:
     display = shown is not None and isinstance(shown.instrument, Display)
     replay = draw_sway(rng) if rng.random() < REPLAYED and display else None
-    setting = replace(setting, photo=None)  # heads turn in rooms: a photo's background cannot be seen behind them
     return Clip(portrait, setting, shown, draw_sway(rng), replay, int(rng.integers(2**31)))
 
 

@@ -58,6 +58,20 @@ class Portrait:
         """With the background that the person was photographed before."""
         return layered(self.bgr, np.ones_like(self.matte), self.face_width)
 
+    @cached_property
+    def place(self) -> Layers:
+        """The background alone, guessed where the person is: little of that shows, where a moving person uncovers it."""
+        height, width = self.bgr.shape[:2]
+        scale = MATTE_SIDE / max(height, width)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        hole = cv2.dilate((_shrunk(self.matte, size) > 0.02).astype(np.uint8), np.ones((5, 5), np.uint8))
+        if hole.all():
+            return self.whole
+        guessed = cv2.resize(cv2.inpaint(_shrunk(self.bgr, size), hole, 5, cv2.INPAINT_TELEA), (width, height))
+        mask = cv2.GaussianBlur(cv2.resize(hole.astype(np.float32), (width, height)), (0, 0), 0.5 / scale)
+        mixed = cv2.blendLinear(guessed, self.bgr, mask, 1 - mask)
+        return layered(np.asarray(mixed), np.ones_like(self.matte), self.face_width)
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -88,7 +102,7 @@ def layered(bgr: Image, matte: Floats, face_width: float) -> Layers:
     return Layers(tuple(levels))
 
 
-def _shrunk(picture: Image, size: tuple[int, int]) -> Image:
+def _shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
