@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from dtda.core.errors import DtdaError
+from dtda.core.models.lite import Lite
 from dtda.core.models.student import MEAN, STD
 
 SIDE = 80
@@ -86,7 +87,8 @@ class Residual(nn.Module):
 
 class Fasnet(nn.Module):
     """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, width, 1, 1]: bodies on the whole chip
-    shrunk to 80 px, for context, and `texture` on its middle half as it is, for what shrinking loses."""
+    shrunk to 80 px, for context, and `texture` on its middle half as it is, for what shrinking loses. A `Lite` also sees the
+    whole chip, at 160 px: what it brings from ImageNet is of hands, frames and edges as much as of texture."""
 
     mean: Tensor
     std: Tensor
@@ -108,7 +110,12 @@ class Fasnet(nn.Module):
         parts = [body(whole) for body in self.bodies]
         if self.texture is not None:
             edge = side // 4
-            parts.append(self.texture(x[:, :, edge : side - edge, edge : side - edge]).mean((2, 3)))
+            middle = slice(edge, side - edge)
+            if isinstance(self.texture, Lite):
+                x = ((x * self.std + self.mean) * 255 - 127) / 128
+                whole = interpolate(x, (2 * SIDE, 2 * SIDE), mode="bilinear", align_corners=False)
+                parts.append(self.texture(whole).mean((2, 3)))
+            parts.append(self.texture(x[:, :, middle, middle]).mean((2, 3)))
         return torch.cat(parts, 1)[:, :, None, None]
 
 

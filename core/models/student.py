@@ -73,6 +73,13 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
     return nn.Sequential(*(getattr(net, name) for name in layers)), 512
 
 
+def _lite(_: str) -> tuple[nn.Module, int]:
+    """EfficientNet-Lite0 up to its 112 channels, on two views of the chip; 0.70 M parameters."""
+    from dtda.core.models.lite import WIDTH, Lite
+
+    return Lite(), 2 * WIDTH
+
+
 def _fasnets(weights: str, count: int, texture: Trunk | None = None) -> tuple[nn.Module, int]:
     """The first `count` published MiniFASNets side by side, and a texture network, without pretraining, on the middle."""
     from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
@@ -89,18 +96,34 @@ Trunk = Callable[[str], tuple[nn.Module, int]]  # weights -> a trunk and the wid
 FASNETS: dict[str, Trunk] = {
     "pair": lambda weights: _fasnets(weights, 2),  # 0.86 M parameters
     "pair-mobile": lambda weights: _fasnets(weights, 2, _mobile),  # 1.78 M
+    "pair-lite": lambda weights: _fasnets(weights, 2, _lite),  # 1.56 M
     # 11.6 M, in FP16 what a student of 24 MB may weigh: with the second body it would be over that.
     "fasnet-resnet18": lambda weights: _fasnets(weights, 1, _resnet18),
 }
 STUDENTS: dict[str, Trunk] = {"mobile": _mobile, "resnet18": _resnet18, **FASNETS}
 
 
-def build_student(name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False) -> Student:
+def build_student(
+    name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False, texture: str = "random"
+) -> Student:
     """A student. weights: "random", "imagenet" (torchvision's for its trunk, downloaded once), or the path of a state dict:
     torchvision's, or a whole student's; of MiniFASNets, the description (`core.foreign`) of the networks they go on from.
+    texture: of the texture network of "pair-lite", "random" or the path of EfficientNet-Lite0's state dict.
     Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
+    student = _build(name, dropout, weights, cue_map)
+    if texture != "random":
+        from dtda.core.models.lite import Lite, read_lite
+
+        net = getattr(student.trunk, "texture", None)
+        if not isinstance(net, Lite):
+            raise DtdaError(f"{name} has no EfficientNet-Lite0 that could start from {texture}; pair-lite has.")
+        read_lite(net, Path(texture))
+    return student
+
+
+def _build(name: str, dropout: float, weights: str, cue_map: bool) -> Student:
     if weights in ("random", "imagenet"):
         student = Student(*STUDENTS[name](weights), dropout, cue_map)
         student.begun = ("trunk.",) if weights == "imagenet" else ()

@@ -60,8 +60,9 @@ def check(config: TrainConfig, rows: Sequence[Row]) -> None:
     from dtda.core.models.teachers import open_teacher
 
     made = [row_config(config, row) for row in rows]
-    for name, weights, cue_map in dict.fromkeys((each.student, each.weights, each.cue_map > 0) for each in made):
-        build_student(name, weights=weights, cue_map=cue_map)
+    starts = dict.fromkeys((each.student, each.weights, each.cue_map > 0, each.texture) for each in made)
+    for name, weights, cue_map, texture in starts:
+        build_student(name, weights=weights, cue_map=cue_map, texture=texture)
     parts = [(part, each.data.crop) for each in made for part in each.teachers.values()]
     for number, (part, crop) in enumerate(parts):
         if (part, crop) not in parts[:number]:

@@ -122,6 +122,7 @@ class TeacherPart(Part):
 
 class TrainConfig(Part):
     """student: a name of `models.student.STUDENTS`. weights: of its trunk to start from: random, imagenet, or a file.
+    texture: of the EfficientNet-Lite0 of pair-lite: random or a file.
     cue_map: weight of the loss on the map of live logits, 0 for no map. precision: Lightning Fabric's, 32-true, bf16-mixed
     or 16-mixed. threads: of torch, 0 = its default. workers: loader processes. checkpoint_minutes: a killed run loses at
     most so much. track_target: score the test part after every epoch too, for the field's convention; nothing is chosen
@@ -130,6 +131,7 @@ class TrainConfig(Part):
     name: str = "student"
     student: str = "mobile"
     weights: str = "random"
+    texture: str = "random"
     dropout: Share = 0.2
     cue_map: Weight = 0.0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
