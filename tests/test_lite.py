@@ -1,0 +1,113 @@
+"""EfficientNet-Lite0: what it reads from a state dict with batch norms is what such a network computes."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import interpolate, pad
+
+from dtda.core.errors import DtdaError
+from dtda.core.models.lite import STAGES, WIDTH, Lite, read_lite
+from dtda.core.models.student import build_student
+
+
+def _published():
+    """A state dict in the order of the published one, with names of its kind: (convolution, batch norm) for each layer."""
+    layers = [nn.Conv2d(3, 32, 3, bias=False), nn.BatchNorm2d(32)]
+    channels = 32
+    for stage in STAGES:
+        for _ in range(stage.count):
+            inner = channels * stage.expand
+            if stage.expand > 1:
+                layers += [nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner)]
+            layers += [nn.Conv2d(inner, inner, stage.side, groups=inner, bias=False), nn.BatchNorm2d(inner)]
+            layers += [nn.Conv2d(inner, stage.width, 1, bias=False), nn.BatchNorm2d(stage.width)]
+            channels = stage.width
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):  # as if trained: nothing at its neutral value
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, 0.3)
+            nn.init.normal_(layer.running_mean)
+            nn.init.uniform_(layer.running_var, 0.1, 0.4)  # so small that a wrong epsilon shows
+    return nn.Sequential(*layers)
+
+
+def _as_tensorflow(layers, x):
+    """[B, 3, S, S] -> [B, 112, s, s] as TensorFlow does it: SAME padding, batch norms, ReLU6, and identities around blocks."""
+    parts = iter(zip(layers[::2], layers[1::2], strict=True))
+
+    def layer(x, stride=1, bounded=True):
+        conv, norm = next(parts)
+        side = conv.kernel_size[0]
+        total = max((-(-x.shape[2] // stride) - 1) * stride + side - x.shape[2], 0)
+        x = pad(x, (total // 2, total - total // 2, total // 2, total - total // 2))
+        x = nn.functional.conv2d(x, conv.weight, None, stride, groups=conv.groups)
+        x = nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=1e-3)
+        return x.clamp(0, 6) if bounded else x
+
+    x = layer(x, 2)
+    for stage in STAGES:
+        for number in range(stage.count):
+            before = x
+            x = layer(x) if stage.expand > 1 else x
+            x = layer(x, stage.stride if number == 0 else 1)
+            x = layer(x, bounded=False)
+            if number > 0:
+                x = x + before
+    return x
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    torch.manual_seed(0)
+    layers = _published().eval()
+    path = tmp_path_factory.mktemp("lite") / "lite0.pth"
+    rest = {"_conv_head.weight": torch.rand(1280, 320, 1, 1), "_fc.weight": torch.rand(1000, 1280)}
+    torch.save(layers.state_dict() | rest, path)
+    return layers, path
+
+
+@pytest.mark.parametrize("side", [64, 160])
+def test_it_computes_what_the_published_network_does(published, side):
+    layers, path = published
+    net = Lite().eval()
+    read_lite(net, path)
+    x = torch.rand(2, 3, side, side) * 2 - 1
+    with torch.no_grad():
+        expected = _as_tensorflow(layers, x)
+        found = net(x)
+    assert found.shape == (2, WIDTH, side // 16, side // 16)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    assert sum(parameter.numel() for parameter in net.parameters()) == 692_688
+
+
+def test_a_student_sees_the_whole_chip_and_its_middle_through_it(published):
+    student = build_student("pair-lite", 0.0, texture=str(published[1])).eval()
+    x = torch.rand(2, 3, 240, 240)
+    pixels = (x * 255 - 127) / 128
+    net = student.trunk.texture
+    whole = net(interpolate(pixels, (160, 160), mode="bilinear")).mean((2, 3))
+    middle = net(pixels[:, :, 60:180, 60:180]).mean((2, 3))
+    found = student.features(x)
+    assert found.shape == (2, 480)
+    torch.testing.assert_close(found[:, 256:], torch.cat([whole, middle], 1), rtol=1e-3, atol=1e-3)
+    assert sum(parameter.numel() for parameter in student.parameters()) < 3_000_000
+    student(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in student.parameters())
+
+
+def test_files_of_other_networks_are_refused(published, tmp_path):
+    torch.save({"a.weight": torch.zeros(3)}, tmp_path / "x.pth")
+    with pytest.raises(DtdaError, match="not EfficientNet-Lite0, its convolution 1"):
+        read_lite(Lite(), tmp_path / "x.pth")
+    torch.save(build_student("mobile").state_dict(), tmp_path / "x.pth")
+    with pytest.raises(DtdaError, match="not EfficientNet-Lite0"):
+        read_lite(Lite(), tmp_path / "x.pth")
+    (tmp_path / "x.pth").write_text(json.dumps({}))
+    with pytest.raises(DtdaError, match="not a readable state dict"):
+        read_lite(Lite(), tmp_path / "x.pth")
+    with pytest.raises(DtdaError, match="not a readable state dict"):
+        read_lite(Lite(), tmp_path / "missing.pth")
+    with pytest.raises(DtdaError, match="pair-mobile has no EfficientNet-Lite0"):
+        build_student("pair-mobile", texture=str(published[1]))
