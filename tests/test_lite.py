@@ -34,7 +34,7 @@ def _published():
 
 
 def _as_tensorflow(layers, x):
-    """[B, 3, S, S] -> [B, 112, s, s] as TensorFlow does it: SAME padding, batch norms, ReLU6, and identities around blocks."""
+    """[B, 3, S, S] -> [B, 112, s, s] as TensorFlow does it: SAME padding, batch norms, ReLU6, identities around blocks."""
     parts = iter(zip(layers[::2], layers[1::2], strict=True))
 
     def layer(x, stride=1, bounded=True):
@@ -107,7 +107,7 @@ def test_files_of_other_networks_are_refused(published, tmp_path):
     (tmp_path / "x.pth").write_text(json.dumps({}))
     with pytest.raises(DtdaError, match="not a readable state dict"):
         read_lite(Lite(), tmp_path / "x.pth")
-    with pytest.raises(DtdaError, match="not a readable state dict"):
+    with pytest.raises(DtdaError, match="no such file of weights"):
         read_lite(Lite(), tmp_path / "missing.pth")
     with pytest.raises(DtdaError, match="pair-mobile has no EfficientNet-Lite0"):
         build_student("pair-mobile", texture=str(published[1]))

