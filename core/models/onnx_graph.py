@@ -164,6 +164,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
     "AveragePool": _average_pool,
     "Cast": _cast,
+    "Clip": torch.clamp,
     "Concat": _concat,
     "Conv": _conv,
     "Div": torch.div,
