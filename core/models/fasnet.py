@@ -102,20 +102,20 @@ class Fasnet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[2]
-        whole = ((x * self.std + self.mean) * 255).flip(1)
+        pixels = (x * self.std + self.mean) * 255
+        whole = pixels.flip(1)
         if side % SIDE:
             whole = interpolate(whole, (SIDE, SIDE), mode="bilinear", align_corners=False)
         elif side > SIDE:
             whole = avg_pool2d(whole, side // SIDE)
         parts = [body(whole) for body in self.bodies]
         if self.texture is not None:
-            edge = side // 4
-            middle = slice(edge, side - edge)
             if isinstance(self.texture, Lite):
-                x = ((x * self.std + self.mean) * 255 - 127) / 128
-                whole = interpolate(x, (2 * SIDE, 2 * SIDE), mode="bilinear", align_corners=False)
-                parts.append(self.texture(whole).mean((2, 3)))
-            parts.append(self.texture(x[:, :, middle, middle]).mean((2, 3)))
+                x = (pixels - 127) / 128
+                context = interpolate(x, (2 * SIDE, 2 * SIDE), mode="bilinear", align_corners=False)
+                parts.append(self.texture(context).mean((2, 3)))
+            edge = side // 4
+            parts.append(self.texture(x[:, :, edge : side - edge, edge : side - edge]).mean((2, 3)))
         return torch.cat(parts, 1)[:, :, None, None]
 
 

@@ -81,7 +81,7 @@ def _lite(_: str) -> tuple[nn.Module, int]:
 
 
 def _fasnets(weights: str, count: int, texture: Trunk | None = None) -> tuple[nn.Module, int]:
-    """The first `count` published MiniFASNets side by side, and a texture network, without pretraining, on the middle."""
+    """The first `count` published MiniFASNets side by side, and a texture network, from random weights here."""
     from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
 
     if weights != "random":
