@@ -101,7 +101,7 @@ def test_a_pair_goes_on_from_both(published):
     assert all(parameter.grad is not None for parameter in student.parameters())
 
 
-@pytest.mark.parametrize(("name", "bodies"), [("pair-mobile", [V2, V1SE]), ("fasnet-resnet18", [V2])])
+@pytest.mark.parametrize(("name", "bodies"), [("pair-mobile", [V2, V1SE]), ("resnet18-lite", [V2])])
 def test_a_texture_branch_has_no_say_at_first_and_sees_the_middle_of_the_chip(published, name, bodies):
     student = build_student(name, 0.0, str(published / "network.json")).eval()
     x, known = torch.rand(2, 3, 240, 240), WIDTH * len(bodies)

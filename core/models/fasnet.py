@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from dtda.core.errors import DtdaError
-from dtda.core.models.lite import Lite
+from dtda.core.models.lite import Lite, Moments
 from dtda.core.models.student import MEAN, STD
 
 SIDE = 80
@@ -88,27 +88,36 @@ class Residual(nn.Module):
 class Fasnet(nn.Module):
     """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, width, 1, 1]: bodies on the whole chip
     shrunk to 80 px, for context, and `texture` on its middle half as it is, for what shrinking loses. A `Lite` also sees the
-    whole chip, at 160 px: what it brings from ImageNet is of hands, frames and edges as much as of texture."""
+    whole chip, at 160 px: what it brings from ImageNet is of hands, frames and edges as much as of texture. `whole` sees the
+    whole chip as it is."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, bodies: tuple[tuple[Stage, ...], ...], texture: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        bodies: tuple[tuple[Stage, ...], ...],
+        texture: nn.Module | None = None,
+        whole: Moments | None = None,
+    ) -> None:
         super().__init__()
         self.bodies = nn.ModuleList(Body(stages) for stages in bodies)
         self.texture = texture
+        self.whole = whole
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[2]
         pixels = (x * self.std + self.mean) * 255
-        whole = pixels.flip(1)
+        small = pixels.flip(1)
         if side % SIDE:
-            whole = interpolate(whole, (SIDE, SIDE), mode="bilinear", align_corners=False)
+            small = interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False)
         elif side > SIDE:
-            whole = avg_pool2d(whole, side // SIDE)
-        parts = [body(whole) for body in self.bodies]
+            small = avg_pool2d(small, side // SIDE)
+        parts = [body(small) for body in self.bodies]
+        if self.whole is not None:
+            parts.append(self.whole((pixels - 127) / 128))
         if self.texture is not None:
             if isinstance(self.texture, Lite):
                 x = (pixels - 127) / 128

@@ -75,21 +75,25 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
 
 def _lite(_: str) -> tuple[nn.Module, int]:
     """EfficientNet-Lite0 up to its 112 channels, on two views of the chip; 0.70 M parameters."""
-    from dtda.core.models.lite import WIDTH, Lite
+    from dtda.core.models.lite import Lite
 
-    return Lite(), 2 * WIDTH
+    net = Lite()
+    return net, 2 * net.width
 
 
-def _fasnets(weights: str, count: int, texture: Trunk | None = None) -> tuple[nn.Module, int]:
-    """The first `count` published MiniFASNets side by side, and a texture network, from random weights here."""
+def _fasnets(weights: str, count: int, texture: Trunk | None = None, blocks: int = 0) -> tuple[nn.Module, int]:
+    """The first `count` published MiniFASNets side by side, a texture network, and so many blocks of EfficientNet-Lite0 on
+    the whole chip; these two from random weights here."""
     from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
+    from dtda.core.models.lite import Lite, Moments
 
     if weights != "random":
         raise DtdaError(
             f"{weights}: MiniFASNets start from random weights or from a description of their networks (.json)."
         )
     middle, width = texture("random") if texture else (None, 0)
-    return Fasnet((V2, V1SE)[:count], middle), count * WIDTH + width
+    whole = Moments(Lite(blocks)) if blocks else None
+    return Fasnet((V2, V1SE)[:count], middle, whole), count * WIDTH + width + (whole.width if whole else 0)
 
 
 Trunk = Callable[[str], tuple[nn.Module, int]]  # weights -> a trunk and the width of what it gives
@@ -97,8 +101,8 @@ FASNETS: dict[str, Trunk] = {
     "pair": lambda weights: _fasnets(weights, 2),  # 0.86 M parameters
     "pair-mobile": lambda weights: _fasnets(weights, 2, _mobile),  # 1.78 M
     "pair-lite": lambda weights: _fasnets(weights, 2, _lite),  # 1.56 M
-    # 11.6 M, in FP16 what a student of 24 MB may weigh: with the second body it would be over that.
-    "fasnet-resnet18": lambda weights: _fasnets(weights, 1, _resnet18),
+    # 11.9 M, in FP16 what a student of 24 MB may weigh: with the second body or the last two blocks it would be over that.
+    "resnet18-lite": lambda weights: _fasnets(weights, 1, _resnet18, 9),
 }
 STUDENTS: dict[str, Trunk] = {"mobile": _mobile, "resnet18": _resnet18, **FASNETS}
 
@@ -108,7 +112,7 @@ def build_student(
 ) -> Student:
     """A student. weights: "random", "imagenet" (torchvision's for its trunk, downloaded once), or the path of a state dict:
     torchvision's, or a whole student's; of MiniFASNets, the description (`core.foreign`) of the networks they go on from.
-    texture: of the texture network of "pair-lite", "random" or the path of EfficientNet-Lite0's state dict.
+    texture: of the EfficientNet-Lite0 of a "-lite" student, "random" or the path of its state dict.
     Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
@@ -116,10 +120,10 @@ def build_student(
     if texture != "random":
         from dtda.core.models.lite import Lite, read_lite
 
-        net = getattr(student.trunk, "texture", None)
-        if not isinstance(net, Lite):
+        nets = [part for part in student.modules() if isinstance(part, Lite)]
+        if not nets:
             raise DtdaError(f"{name} has no EfficientNet-Lite0 that could start from {texture}; pair-lite has.")
-        read_lite(net, Path(texture))
+        read_lite(nets[0], Path(texture))
     return student
 
 
