@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 
 from dtda.core.errors import DtdaError
-from dtda.core.models.lite import STAGES, WIDTH, Lite, read_lite
+from dtda.core.models.lite import STAGES, Lite, Moments, read_lite
 from dtda.core.models.student import build_student
 
 
@@ -33,7 +33,7 @@ def _published():
     return nn.Sequential(*layers)
 
 
-def _as_tensorflow(layers, x):
+def _as_tensorflow(layers, x, blocks=11):
     """[B, 3, S, S] -> [B, 112, s, s] as TensorFlow does it: SAME padding, batch norms, ReLU6, identities around blocks."""
     parts = iter(zip(layers[::2], layers[1::2], strict=True))
 
@@ -47,14 +47,14 @@ def _as_tensorflow(layers, x):
         return x.clamp(0, 6) if bounded else x
 
     x = layer(x, 2)
-    for stage in STAGES:
-        for number in range(stage.count):
-            before = x
-            x = layer(x) if stage.expand > 1 else x
-            x = layer(x, stage.stride if number == 0 else 1)
-            x = layer(x, bounded=False)
-            if number > 0:
-                x = x + before
+    numbered = [(stage, number) for stage in STAGES for number in range(stage.count)]
+    for stage, number in numbered[:blocks]:
+        before = x
+        x = layer(x) if stage.expand > 1 else x
+        x = layer(x, stage.stride if number == 0 else 1)
+        x = layer(x, bounded=False)
+        if number > 0:
+            x = x + before
     return x
 
 
@@ -77,24 +77,50 @@ def test_it_computes_what_the_published_network_does(published, side):
     with torch.no_grad():
         expected = _as_tensorflow(layers, x)
         found = net(x)
-    assert found.shape == (2, WIDTH, side // 16, side // 16)
+    assert found.shape == (2, net.width, side // 16, side // 16)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     assert sum(parameter.numel() for parameter in net.parameters()) == 692_688
 
 
-def test_a_student_sees_the_whole_chip_and_its_middle_through_it(published):
-    student = build_student("pair-lite", 0.0, texture=str(published[1])).eval()
+@pytest.mark.parametrize(
+    ("name", "blocks", "bodies", "middle"), [("pair-lite", 11, 256, 0), ("resnet18-lite", 9, 128, 512)]
+)
+def test_a_student_sees_the_whole_chip_as_it_is(published, name, blocks, bodies, middle):
+    layers, path = published
+    student = build_student(name, 0.0, texture=str(path)).eval()
     x = torch.rand(2, 3, 240, 240)
-    pixels = (x * 255 - 127) / 128
-    net = student.trunk.texture
-    whole = net(interpolate(pixels, (160, 160), mode="bilinear")).mean((2, 3))
-    middle = net(pixels[:, :, 60:180, 60:180]).mean((2, 3))
-    found = student.features(x)
-    assert found.shape == (2, 480)
-    torch.testing.assert_close(found[:, 256:], torch.cat([whole, middle], 1), rtol=1e-3, atol=1e-3)
-    assert sum(parameter.numel() for parameter in student.parameters()) < 3_000_000
+    with torch.no_grad():
+        maps = _as_tensorflow(layers, (x * 255 - 127) / 128, blocks).double()
+        found = student.features(x)
+    assert found.shape == (2, bodies + 2 * 112 + middle)
+    expected = torch.cat([maps.mean((2, 3)), (maps.var((2, 3), correction=0) + 1e-3).sqrt()], 1).float()
+    norm = student.trunk.whole.norm  # as it begins, it changes nothing but for its own epsilon
+    assert (norm.running_mean == 0).all()
+    seen = found[:, bodies : bodies + 224]
+    torch.testing.assert_close(seen, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     student(x).sum().backward()
     assert all(parameter.grad is not None for parameter in student.parameters())
+
+
+def test_a_student_goes_on_from_the_blocks_of_another(published, tmp_path):
+    larger, path = build_student("pair-lite", texture=str(published[1])), tmp_path / "last.ckpt"
+    torch.save({"ema": larger.state_dict()}, path)
+    student = build_student("resnet18-lite", texture=str(path))
+    for name, value in student.trunk.whole.lite.state_dict().items():
+        assert torch.equal(value, larger.trunk.whole.lite.state_dict()[name])
+    torch.save({"ema": student.state_dict()}, path)
+    with pytest.raises(DtdaError, match="its student has no EfficientNet-Lite0 of so many blocks"):
+        build_student("pair-lite", texture=str(path))
+    torch.save({"ema": build_student("mobile").state_dict()}, path)
+    with pytest.raises(DtdaError, match="its student has no EfficientNet-Lite0"):
+        build_student("pair-lite", texture=str(path))
+
+
+def test_moments_have_a_gradient_where_nothing_differs():
+    net = Moments(Lite(1))
+    torch.nn.init.zeros_(net.lite.layers[-1].layers[-1].weight)  # every place says the same
+    net(torch.rand(3, 3, 32, 32)).square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters())
 
 
 def test_files_of_other_networks_are_refused(published, tmp_path):

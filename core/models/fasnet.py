@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from dtda.core.errors import DtdaError
-from dtda.core.models.lite import Lite, Moments
+from dtda.core.models.lite import Moments
 from dtda.core.models.student import MEAN, STD
 
 SIDE = 80
@@ -87,9 +87,8 @@ class Residual(nn.Module):
 
 class Fasnet(nn.Module):
     """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, width, 1, 1]: bodies on the whole chip
-    shrunk to 80 px, for context, and `texture` on its middle half as it is, for what shrinking loses. A `Lite` also sees the
-    whole chip, at 160 px: what it brings from ImageNet is of hands, frames and edges as much as of texture. `whole` sees the
-    whole chip as it is."""
+    shrunk to 80 px, for context; `whole` on the chip as it is, since what an EfficientNet brings from ImageNet is of hands,
+    frames and edges as much as of texture; and `texture` on its middle half as it is."""
 
     mean: Tensor
     std: Tensor
@@ -119,10 +118,6 @@ class Fasnet(nn.Module):
         if self.whole is not None:
             parts.append(self.whole((pixels - 127) / 128))
         if self.texture is not None:
-            if isinstance(self.texture, Lite):
-                x = (pixels - 127) / 128
-                context = interpolate(x, (2 * SIDE, 2 * SIDE), mode="bilinear", align_corners=False)
-                parts.append(self.texture(context).mean((2, 3)))
             edge = side // 4
             parts.append(self.texture(x[:, :, edge : side - edge, edge : side - edge]).mean((2, 3)))
         return torch.cat(parts, 1)[:, :, None, None]

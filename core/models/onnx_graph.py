@@ -151,6 +151,11 @@ def _resize(x: Tensor, roi: None, scales: None, sizes: list[int], *, mode: bytes
     return F.interpolate(x, tuple(sizes[2:]), mode="bilinear", align_corners=False)
 
 
+def _batch_norm(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, *, epsilon: float = 1e-5,
+                momentum: float = 0.9, training_mode: int = 0) -> Tensor:  # fmt: skip
+    return F.batch_norm(x, mean, variance, weight, bias, eps=epsilon)
+
+
 def _prelu(x: Tensor, slope: Tensor) -> Tensor:
     return F.prelu(x, slope.reshape(-1))
 
@@ -163,6 +168,7 @@ def _hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor
 OPERATORS: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
     "AveragePool": _average_pool,
+    "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Clip": torch.clamp,
     "Concat": _concat,
@@ -181,6 +187,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Shape": _shape,
     "Sigmoid": torch.sigmoid,
     "Slice": _slice,
+    "Sqrt": torch.sqrt,
     "Squeeze": _squeeze,
     "Sub": torch.sub,
     "Unsqueeze": _unsqueeze,

@@ -73,17 +73,9 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
     return nn.Sequential(*(getattr(net, name) for name in layers)), 512
 
 
-def _lite(_: str) -> tuple[nn.Module, int]:
-    """EfficientNet-Lite0 up to its 112 channels, on two views of the chip; 0.70 M parameters."""
-    from dtda.core.models.lite import Lite
-
-    net = Lite()
-    return net, 2 * net.width
-
-
 def _fasnets(weights: str, count: int, texture: Trunk | None = None, blocks: int = 0) -> tuple[nn.Module, int]:
-    """The first `count` published MiniFASNets side by side, a texture network, and so many blocks of EfficientNet-Lite0 on
-    the whole chip; these two from random weights here."""
+    """The first `count` published MiniFASNets side by side, so many blocks of EfficientNet-Lite0, and a texture network;
+    these two from random weights here."""
     from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
     from dtda.core.models.lite import Lite, Moments
 
@@ -100,7 +92,7 @@ Trunk = Callable[[str], tuple[nn.Module, int]]  # weights -> a trunk and the wid
 FASNETS: dict[str, Trunk] = {
     "pair": lambda weights: _fasnets(weights, 2),  # 0.86 M parameters
     "pair-mobile": lambda weights: _fasnets(weights, 2, _mobile),  # 1.78 M
-    "pair-lite": lambda weights: _fasnets(weights, 2, _lite),  # 1.56 M
+    "pair-lite": lambda weights: _fasnets(weights, 2, blocks=11),  # 1.55 M
     # 11.9 M, in FP16 what a student of 24 MB may weigh: with the second body or the last two blocks it would be over that.
     "resnet18-lite": lambda weights: _fasnets(weights, 1, _resnet18, 9),
 }
@@ -112,7 +104,8 @@ def build_student(
 ) -> Student:
     """A student. weights: "random", "imagenet" (torchvision's for its trunk, downloaded once), or the path of a state dict:
     torchvision's, or a whole student's; of MiniFASNets, the description (`core.foreign`) of the networks they go on from.
-    texture: of the EfficientNet-Lite0 of a "-lite" student, "random" or the path of its state dict.
+    texture: of the EfficientNet-Lite0 of a "-lite" student: "random", or the path of its published state dict or of the
+    checkpoint of another "-lite" student.
     Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")

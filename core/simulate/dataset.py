@@ -9,8 +9,6 @@ domain, shot), so the set does not depend on the number of processes nor on wher
 from __future__ import annotations
 
 import csv
-import ctypes
-import functools
 import hashlib
 import io
 import json
@@ -27,6 +25,7 @@ import numpy as np
 from dtda.core.data.crew import mapped
 from dtda.core.data.manifest import POINTS, SPLITS
 from dtda.core.errors import DtdaError
+from dtda.core.memory import keep_memory
 from dtda.core.sidecar import write_atomic
 from dtda.core.simulate import clip
 from dtda.core.simulate.capture import Capture, Setting, attack, bona_fide, draw_setting, files
@@ -254,14 +253,3 @@ def _kept(out: Path, path: str, data: bytes, taken: Capture, job: Job) -> dict[s
         "subject": job.portrait.subject,
         "split": job.split,
     } | dict(zip(COLUMNS[6:], numbers, strict=True))
-
-
-@functools.cache
-def keep_memory() -> None:
-    """Have glibc keep freed arrays for the next picture: a quarter of the time went into returning and clearing pages."""
-    try:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-    except (OSError, AttributeError, TypeError):  # another C library: it works, if slower
-        return

@@ -122,7 +122,7 @@ class TeacherPart(Part):
 
 class TrainConfig(Part):
     """student: a name of `models.student.STUDENTS`. weights: of its trunk to start from: random, imagenet, or a file.
-    texture: of the EfficientNet-Lite0 of pair-lite and resnet18-lite: random or a file.
+    texture: of the EfficientNet-Lite0 of pair-lite and resnet18-lite: random, or a file, ImageNet's or a checkpoint.
     cue_map: weight of the loss on the map of live logits, 0 for no map. precision: Lightning Fabric's, 32-true, bf16-mixed
     or 16-mixed. threads: of torch, 0 = its default. workers: loader processes. checkpoint_minutes: a killed run loses at
     most so much. track_target: score the test part after every epoch too, for the field's convention; nothing is chosen

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from dtda.core.errors import DtdaError
+from dtda.core.memory import keep_memory
 from dtda.core.training.config import TrainConfig
 
 
@@ -44,18 +43,6 @@ def open_fabric(config: TrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
-
-
-def keep_memory() -> bool:
-    """Have glibc keep freed memory for the next tensors of this process; says whether it does. Elsewhere nothing happens.
-
-    It would give all above 32 MB back at once and have the kernel clear it again for every activation of every step, a
-    third of the time of an EfficientNet-Lite0's (docs/training.md). Names and numbers are those of malloc.h.
-    """
-    if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        return False
-    mmap_max, trim_threshold = -4, -1
-    return bool(libc.mallopt(mmap_max, 0) and libc.mallopt(trim_threshold, -1))
 
 
 def shared_statistics(module: nn.Module, fabric: Fabric) -> nn.Module:
