@@ -66,6 +66,16 @@ def test_identities_are_disjoint_and_the_held_out_domain_has_test_only(data):
     assert {record.split for record in records} == {"train", "dev", "test"}
 
 
+def test_people_of_one_split_alone_are_rendered_as_in_the_whole_set(data, faces, tmp_path):
+    report = simulate(faces, tmp_path / "set", SMALL.model_copy(update={"people": ("train",)}), _no_detector)
+    found = {path.relative_to(tmp_path / "set"): path.read_bytes() for path in (tmp_path / "set").rglob("*.jpg")}
+    assert found == {path.relative_to(data[0]): path.read_bytes() for path in data[0].rglob("train/*.jpg")}
+    assert 0 < report.written == len(found) < data[1].written
+    nobody = SMALL.model_copy(update={"split": (0.999, 0.0005), "people": ("dev",)})
+    with pytest.raises(DtdaError, match="nobody there is of the split dev"):
+        simulate(faces, tmp_path / "none", nobody, _no_detector)
+
+
 def test_a_killed_run_goes_on_and_gives_the_same_set(data, faces, tmp_path, monkeypatch):
     out, _ = data
     again = tmp_path / "again"

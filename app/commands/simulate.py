@@ -42,6 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--without", action="append", choices=list(ABSENCES), metavar="NAME", help="take a cause out, see below; the "
         "pictures pair with those of the full set of the same seed (can be given more than once)",
     )  # fmt: skip
+    parser.add_argument(
+        "--people", action="append", choices=["train", "dev", "test"], metavar="SPLIT", help="people of this split alone: "
+        "--people train --seed 1 renders more to train on (can be given more than once)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
 
 
@@ -81,7 +85,7 @@ def _config(args: argparse.Namespace) -> SimulateConfig:
     from dtda.core.simulate.config import SimulateConfig, read_config
 
     config = read_config(args.config)
-    changes = {name: getattr(args, name) for name in ("seed", "portraits", "live", "attack", "clip", "without")}
+    changes = {name: getattr(args, name) for name in ("seed", "portraits", "live", "attack", "clip", "without", "people")}
     changed = config.model_dump() | {name: value for name, value in changes.items() if value is not None}
     if args.no_held_out:
         changed["domains"] = [domain | {"held_out": False} for domain in changed["domains"]]

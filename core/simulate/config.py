@@ -255,10 +255,10 @@ class SimulateConfig(Part):
     sources: pictures of a person that attackers have. video_qp, video_side: H.264 quantiser and long side, pixels, of
     those shown as a video. clip: frames of a clip for each shot, 0 for stills. split: shares of the identities in train
     and dev, the rest is test. portraits: use at most so many. video_codec: of the pictures that are shown. without: causes
-    that are switched off (see `ingredients.py`).
+    that are switched off (see `ingredients.py`). people: of these splits alone, if any are named.
     """
 
-    later = ("video_codec", "without")
+    later = ("video_codec", "without", "people")
 
     seed: int = 0
     live: Annotated[int, Field(ge=1)] = 2
@@ -273,6 +273,7 @@ class SimulateConfig(Part):
     portraits: Annotated[int, Field(ge=3)] | None = None
     video_codec: Literal["h264", "none"] = "h264"
     without: Annotated[tuple[Ingredient, ...], AfterValidator(_named_once)] = ()
+    people: tuple[Literal["train", "dev", "test"], ...] = ()
     domains: Annotated[list[Domain], Field(min_length=1, default_factory=_domains)]
 
     @model_validator(mode="after")

@@ -71,6 +71,10 @@ def simulate(
         entries = [
             entries[i] for i in np.linspace(0, len(entries) - 1, min(config.portraits, len(entries))).astype(int)
         ]
+    wanted = config.people or SPLITS
+    entries = [entry for entry in entries if split_of(entry.subject, config.split) in wanted]
+    if not entries:
+        raise DtdaError(f"{faces}: nobody there is of the split {' or '.join(wanted)}; leave --people out for all.")
     names = [_name(entry, faces) for entry in entries]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
