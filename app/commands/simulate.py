@@ -85,7 +85,9 @@ def _config(args: argparse.Namespace) -> SimulateConfig:
     from dtda.core.simulate.config import SimulateConfig, read_config
 
     config = read_config(args.config)
-    changes = {name: getattr(args, name) for name in ("seed", "portraits", "live", "attack", "clip", "without", "people")}
+    changes = {
+        name: getattr(args, name) for name in ("seed", "portraits", "live", "attack", "clip", "without", "people")
+    }
     changed = config.model_dump() | {name: value for name, value in changes.items() if value is not None}
     if args.no_held_out:
         changed["domains"] = [domain | {"held_out": False} for domain in changed["domains"]]
