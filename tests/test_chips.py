@@ -6,6 +6,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -33,6 +34,20 @@ def records(tmp_path):
         path = tmp_path / f"{number}.png"
         made.append(Record(path, Label.LIVE, "", "a", f"s{number}", "train", points, str(number)))
     return made
+
+
+def test_few_pictures_wait_in_memory_when_the_disk_is_slow(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "INTERVAL", 3)
+    opened, waiting, read = [], [], module.read_picture
+    monkeypatch.setattr(module, "read_picture", lambda path: opened.append(path) or read(path))
+
+    def slow(count):
+        time.sleep(0.02)
+        waiting.append(len(opened) - len(waiting))
+
+    cut_chips(records, RULE, 2, tmp_path / "cut", progress=slow)
+    assert len(waiting) == len(records)
+    assert max(waiting) <= 3
 
 
 def test_a_killed_cut_goes_on_where_it_was(records, tmp_path, monkeypatch):
