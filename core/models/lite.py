@@ -61,6 +61,12 @@ class Lite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
+    def freeze(self, blocks: int) -> None:
+        """So many blocks, and what comes before them, stay as they are."""
+        places = [place for place, layer in enumerate(self.layers, 1) if isinstance(layer, Inverted)]
+        for layer in self.layers[: places[blocks - 1]]:
+            layer.requires_grad_(False)
+
 
 class Moments(nn.Module):
     """A `Lite`, and of each of its channels mean and standard deviation over places, normalised over the batch.

@@ -100,12 +100,17 @@ STUDENTS: dict[str, Trunk] = {"mobile": _mobile, "resnet18": _resnet18, **FASNET
 
 
 def build_student(
-    name: str, dropout: float = 0.2, weights: str = "random", cue_map: bool = False, texture: str = "random"
+    name: str,
+    dropout: float = 0.2,
+    weights: str = "random",
+    cue_map: bool = False,
+    texture: str = "random",
+    frozen: int = 0,
 ) -> Student:
     """A student. weights: "random", "imagenet" (torchvision's for its trunk, downloaded once), or the path of a state dict:
     torchvision's, or a whole student's; of MiniFASNets, the description (`core.foreign`) of the networks they go on from.
     texture: of the EfficientNet-Lite0 of a "-lite" student: "random", or the path of its published state dict or of the
-    checkpoint of another "-lite" student.
+    checkpoint of another "-lite" student. frozen: blocks of it that training leaves as they are there.
     Raises DtdaError for an unknown name and for weights that cannot be had or do not fit."""
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
@@ -117,6 +122,8 @@ def build_student(
         if not nets:
             raise DtdaError(f"{name} has no EfficientNet-Lite0 that could start from {texture}; pair-lite has.")
         read_lite(nets[0], Path(texture))
+        if frozen:
+            nets[0].freeze(frozen)
     return student
 
 

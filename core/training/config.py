@@ -123,6 +123,7 @@ class TeacherPart(Part):
 class TrainConfig(Part):
     """student: a name of `models.student.STUDENTS`. weights: of its trunk to start from: random, imagenet, or a file.
     texture: of the EfficientNet-Lite0 of pair-lite and resnet18-lite: random, or a file, ImageNet's or a checkpoint.
+    frozen: so many of its 11 (9) blocks are not trained: what sees pixels stays as photographs made it.
     cue_map: weight of the loss on the map of live logits, 0 for no map. precision: Lightning Fabric's, 32-true, bf16-mixed
     or 16-mixed. threads: of torch, 0 = its default. workers: loader processes. checkpoint_minutes: a killed run loses at
     most so much. track_target: score the test part after every epoch too, for the field's convention; nothing is chosen
@@ -132,6 +133,7 @@ class TrainConfig(Part):
     student: str = "mobile"
     weights: str = "random"
     texture: str = "random"
+    frozen: Annotated[int, Field(ge=0, le=9)] = 0
     dropout: Share = 0.2
     cue_map: Weight = 0.0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -153,6 +155,8 @@ class TrainConfig(Part):
             raise ValueError("optim.keep needs weights to start from, which are random here")
         if self.optim.begun != 1 and self.weights == "random":
             raise ValueError("optim.begun is about weights to start from, which are random here")
+        if self.frozen and self.texture == "random":
+            raise ValueError("frozen is about a texture to start from, which is random here")
         return self
 
 

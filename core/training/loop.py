@@ -140,7 +140,9 @@ class Run:
         for name, part in config.teachers.items():
             teacher = open_teacher(part.kind, part.file, crop=config.data.crop, **part.options).to(fabric.device)
             teachers[name] = (teacher, teacher.width)
-        student = build_student(config.student, config.dropout, config.weights, config.cue_map > 0, config.texture)
+        student = build_student(
+            config.student, config.dropout, config.weights, config.cue_map > 0, config.texture, config.frozen
+        )
         method = Method(student, config, len(material.fold.sources), teachers)
         self.method = shared_statistics(method, fabric).to(fabric.device, memory_format=torch.channels_last)
         self.average = AveragedModel(
