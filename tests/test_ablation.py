@@ -154,9 +154,10 @@ def test_who_is_judged_has_not_trained(tiny, textures, tmp_path):
         do(made[1], None)
     assert not (made[1].out / "last.ckpt").exists()
     torch.save({"student": {}, "trained_on": ["s20"]}, tmp_path / "start.ckpt")
-    begun = tiny.model_copy(update={"weights": str(tmp_path / "start.ckpt")})
-    with pytest.raises(DtdaError, match="the row ERM, fold c, is trained on 1 of"):
-        ablation.check_people(jobs(begun, "sim-loo", ["c"], picked(["ERM"]), 1, tmp_path / "out"), None)
+    for start in ("weights", "texture"):
+        begun = tiny.model_copy(update={start: str(tmp_path / "start.ckpt")})
+        with pytest.raises(DtdaError, match="the row ERM, fold c, is trained on 1 of"):
+            ablation.check_people(jobs(begun, "sim-loo", ["c"], picked(["ERM"]), 1, tmp_path / "out"), None)
 
 
 def test_how_a_run_is_executed_may_differ(tiny, tmp_path):

@@ -10,6 +10,9 @@ from torch.nn.functional import pad
 from dtda.core.errors import DtdaError
 from dtda.core.models.lite import STAGES, Lite, Moments, read_lite
 from dtda.core.models.student import build_student
+from dtda.core.training import checkpoint
+from dtda.core.training.config import TrainConfig, read_config
+from dtda.core.training.loop import train
 
 
 def _published():
@@ -116,11 +119,39 @@ def test_a_student_goes_on_from_the_blocks_of_another(published, tmp_path):
         build_student("pair-lite", texture=str(path))
 
 
+def test_what_is_frozen_is_as_it_began_after_an_attack_and_a_step(published, textures, tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        f"""
+        student = "pair-lite"
+        weights = "random"
+        texture = "{published[1]}"
+        frozen = 2
+        workers = 0
+        data = {{manifests = ["{textures}"], size = 80, margin = 1.3, crops = 1, protocol = "sim-loo", fold = "c"}}
+        optim = {{epochs = 1, batch = 8, warmup = 0.0}}
+        domain = {{adversary = "daa"}}
+        """
+    )
+    state = checkpoint.load(train(read_config(path), tmp_path / "run", False, None, stop_after=2))["student"]
+    start = Lite()
+    read_lite(start, published[1])
+    same = {name for name, value in start.state_dict().items() if torch.equal(value, state["trunk.whole.lite." + name])}
+    frozen = {f"{place}.{name}" for place in range(4) for name in start.layers[place].state_dict()}
+    assert len(frozen) == 2 + 4 + 6
+    assert same == {f"layers.{name}" for name in frozen}
+
+
 def test_moments_have_a_gradient_where_nothing_differs():
     net = Moments(Lite(1))
     torch.nn.init.zeros_(net.lite.layers[-1].layers[-1].weight)  # every place says the same
     net(torch.rand(3, 3, 32, 32)).square().sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters())
+
+
+def test_only_what_was_learned_can_be_frozen():
+    with pytest.raises(ValueError, match="frozen is about weights to start from"):
+        TrainConfig(data={"manifests": ["m.csv"]}, student="pair-lite", frozen=1)
 
 
 def test_files_of_other_networks_are_refused(published, tmp_path):
@@ -137,3 +168,5 @@ def test_files_of_other_networks_are_refused(published, tmp_path):
         read_lite(Lite(), tmp_path / "missing.pth")
     with pytest.raises(DtdaError, match="pair-mobile has no EfficientNet-Lite0"):
         build_student("pair-mobile", texture=str(published[1]))
+    with pytest.raises(DtdaError, match="mobile has no EfficientNet-Lite0 to start or to keep as it is"):
+        build_student("mobile", frozen=1)

@@ -63,9 +63,8 @@ class Lite(nn.Module):
 
     def freeze(self, blocks: int) -> None:
         """So many blocks, and what comes before them, stay as they are."""
-        places = [place for place, layer in enumerate(self.layers, 1) if isinstance(layer, Inverted)]
-        for layer in self.layers[: places[blocks - 1]]:
-            layer.requires_grad_(False)
+        ends = [0, *(end for end, layer in enumerate(self.layers, 1) if isinstance(layer, Inverted))]
+        self.layers[: ends[blocks]].requires_grad_(False)
 
 
 class Moments(nn.Module):

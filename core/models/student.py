@@ -115,15 +115,15 @@ def build_student(
     if name not in STUDENTS:
         raise DtdaError(f"{name}: no such student; known are {', '.join(STUDENTS)}.")
     student = _build(name, dropout, weights, cue_map)
-    if texture != "random":
+    if texture != "random" or frozen:
         from dtda.core.models.lite import Lite, read_lite
 
-        nets = [part for part in student.modules() if isinstance(part, Lite)]
-        if not nets:
-            raise DtdaError(f"{name} has no EfficientNet-Lite0 that could start from {texture}; pair-lite has.")
-        read_lite(nets[0], Path(texture))
-        if frozen:
-            nets[0].freeze(frozen)
+        net = next((part for part in student.modules() if isinstance(part, Lite)), None)
+        if net is None:
+            raise DtdaError(f"{name} has no EfficientNet-Lite0 to start or to keep as it is; pair-lite has.")
+        if texture != "random":
+            read_lite(net, Path(texture))
+        net.freeze(frozen)
     return student
 
 

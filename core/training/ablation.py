@@ -108,7 +108,7 @@ def check_people(jobs: Sequence[Job], make_detector: Callable[[], Detect]) -> No
 
     Raises DtdaError as `do` does.
     """
-    for job in {(j.config.data.model_dump_json(), j.config.weights): j for j in jobs}.values():
+    for job in {(j.config.data.model_dump_json(), j.config.weights, j.config.texture): j for j in jobs}.values():
         _materials(job, make_detector)
 
 
@@ -195,7 +195,7 @@ def _materials(job: Job, make_detector: Callable[[], Detect]) -> tuple[Material,
 
     own, judge = material(job.config.data, make_detector), material(job.judge, make_detector)
     # Where official lists share people they may be in both; else `resolve` has seen to it that these are not in the test.
-    seen = {*own.trained_on, *people_of(job.config.weights)} - set(judge.trained_on)
+    seen = {*own.trained_on, *people_of(job.config)} - set(judge.trained_on)
     for part in ("dev", "test"):
         people = {judge.chips.records[number].subject for number in getattr(judge.fold, part)}
         if people & seen:

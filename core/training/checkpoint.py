@@ -76,18 +76,18 @@ def load_student(path: Path) -> Trained:
     return Trained(student.eval(), config, state)
 
 
-def people_of(weights: str) -> list[str]:
-    """Who trained the student a run starts from; nobody where it starts from random, ImageNet's or foreign weights.
+def people_of(config: TrainConfig) -> set[str]:
+    """Who trained the students a run starts from; nobody where it starts from random, ImageNet's or foreign weights.
 
     Raises DtdaError for a checkpoint of this program that does not say.
     """
-    path = Path(weights)
-    if not path.is_file() or path.suffix == ".json":
-        return []
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if "student" not in state:
-        return []
-    if "trained_on" not in state:
-        raise DtdaError(f"{path}: does not say whom it was trained on, so no test of its successor could be trusted; "
-                        "train it again.")  # fmt: skip
-    return list(state["trained_on"])
+    people: set[str] = set()
+    for path in (Path(config.weights), Path(config.texture)):
+        if not path.is_file() or path.suffix == ".json":
+            continue
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if "student" in state and "trained_on" not in state:
+            raise DtdaError(f"{path}: does not say whom it was trained on, so no test of its successor could be trusted; "
+                            "train it again.")  # fmt: skip
+        people.update(state["trained_on"] if "student" in state else ())
+    return people

@@ -155,8 +155,8 @@ class TrainConfig(Part):
             raise ValueError("optim.keep needs weights to start from, which are random here")
         if self.optim.begun != 1 and self.weights == "random":
             raise ValueError("optim.begun is about weights to start from, which are random here")
-        if self.frozen and self.texture == "random":
-            raise ValueError("frozen is about a texture to start from, which is random here")
+        if self.frozen and "random" == self.weights == self.texture:
+            raise ValueError("frozen is about weights to start from, which are random here")
         return self
 
 

@@ -151,9 +151,7 @@ class Run:
         self.trainee, self.optimizer = fabric.setup(self.method, make_optimizer(self.method, config))
         torch.manual_seed(config.seed + fabric.global_rank)  # dropout differs between processes, weights do not
         self.updates = 0
-        self.trained_on = sorted(
-            {*material.trained_on, *checkpoint.people_of(config.weights), *checkpoint.people_of(config.texture)}
-        )
+        self.trained_on = sorted({*material.trained_on, *checkpoint.people_of(config)})
 
     def step(self, batch: Batch, share_done: float) -> dict[str, float]:
         """One update. Returns its losses and figures, means over all processes; NaN changes nothing."""
