@@ -102,7 +102,8 @@ def test_a_pair_goes_on_from_both(published):
 
 
 @pytest.mark.parametrize(
-    ("name", "bodies", "texture"), [("pair-mobile", [V2, V1SE], 576), ("resnet18-lite", [V2], 512)]
+    ("name", "bodies", "texture"),
+    [("pair-mobile", [V2, V1SE], 576), ("fasnet-resnet18", [V2], 512), ("resnet18-lite", [V2], 512)],
 )
 def test_a_texture_branch_has_no_say_at_first_and_sees_the_middle_of_the_chip(published, name, bodies, texture):
     student = build_student(name, 0.0, str(published / "network.json")).eval()
