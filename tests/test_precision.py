@@ -94,7 +94,7 @@ def test_fp16_halves_the_file_and_every_convolution(fp16: Converted, model: onnx
 
 def test_nodes_can_be_kept_in_fp32(parent: Path, sidecar: Sidecar, chips: Image, model: onnx.ModelProto) -> None:
     grouped = precision.grouped(model)
-    assert len(grouped) == 56  # the depthwise convolutions of two MiniFASNets and of two views by EfficientNet-Lite0
+    assert len(grouped) == 45  # the depthwise convolutions of two MiniFASNets and of an EfficientNet-Lite0
     made = precision.convert(parent, sidecar, "fp16", chips, keep=grouped)
     assert made.kept == tuple(sorted(grouped))
     onnx.checker.check_model(made.model, full_check=True)
@@ -154,7 +154,7 @@ def test_a_branch_stays_where_no_depth_suffices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     branches = precision._branches(model)
-    assert len(branches) == 4  # two MiniFASNets and two views by EfficientNet-Lite0
+    assert len(branches) == 3  # two MiniFASNets and an EfficientNet-Lite0
     assert not any(one & other for one in branches for other in branches if one is not other)
     assert not any(branch <= set(int8.kept) for branch in branches)  # the student that ships needs none
     assert int8.parity is not None
