@@ -86,9 +86,10 @@ def test_it_computes_what_the_published_network_does(published, side):
 
 
 @pytest.mark.parametrize(
-    ("name", "blocks", "bodies", "middle"), [("pair-lite", 11, 256, 0), ("resnet18-lite", 9, 128, 512)]
+    ("name", "blocks", "bodies", "middle", "limit"),
+    [("pair-lite", 11, 256, 0, 3_000_000), ("resnet18-lite", 9, 128, 512, 12_000_000)],
 )
-def test_a_student_sees_the_whole_chip_as_it_is(published, name, blocks, bodies, middle):
+def test_a_student_sees_the_whole_chip_as_it_is(published, name, blocks, bodies, middle, limit):
     layers, path = published
     student = build_student(name, 0.0, texture=str(path)).eval()
     x = torch.rand(2, 3, 240, 240)
@@ -96,6 +97,7 @@ def test_a_student_sees_the_whole_chip_as_it_is(published, name, blocks, bodies,
         maps = _as_tensorflow(layers, (x * 255 - 127) / 128, blocks).double()
         found = student.features(x)
     assert found.shape == (2, bodies + 2 * 112 + middle)
+    assert sum(parameter.numel() for parameter in student.parameters()) < limit
     expected = torch.cat([maps.mean((2, 3)), (maps.var((2, 3), correction=0) + 1e-3).sqrt()], 1).float()
     norm = student.trunk.whole.norm  # as it begins, it changes nothing but for its own epsilon
     assert (norm.running_mean == 0).all()
