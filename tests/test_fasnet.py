@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 from dtda.core.errors import DtdaError
 from dtda.core.models.fasnet import V1SE, V2, WIDTH, Body, read_body
 from dtda.core.models.student import build_student
-from dtda.core.training.calibration import blend
+from dtda.core.training.calibration import blend, silence, speak
 from dtda.core.training.config import TrainConfig
 from dtda.core.training.method import Method
 from dtda.core.training.optim import make_optimizer
@@ -103,7 +103,7 @@ def test_a_pair_goes_on_from_both(published):
 
 @pytest.mark.parametrize(
     ("name", "bodies", "texture"),
-    [("pair-mobile", [V2, V1SE], 576), ("fasnet-resnet18", [V2], 512), ("resnet18-lite", [V2], 512)],
+    [("pair-mobile", [V2, V1SE], 576), ("resnet18-lite", [V2], 512)],
 )
 def test_a_texture_branch_has_no_say_at_first_and_sees_the_middle_of_the_chip(published, name, bodies, texture):
     student = build_student(name, 0.0, str(published / "network.json")).eval()
@@ -141,6 +141,35 @@ def test_what_began_learns_at_its_own_rate_and_goes_back_by_its_share(published)
         if value.is_floating_point():
             share = 0.0 if ".texture." in name else 0.25
             torch.testing.assert_close(value, before[name].lerp(start.state_dict()[name], share))
+
+
+def test_bodies_kept_apart_learn_nothing_and_have_their_say_at_the_end(published):
+    start = build_student("pair-mobile", 0.0, str(published / "network.json")).eval()
+    student = build_student("pair-mobile", 0.0, str(published / "network.json"))
+    silence(student)
+    config = TrainConfig(data={"manifests": ["m.csv"]}, weights="network.json", optim={"lr": 0.01, "keep": 0.3})
+    optimizer, x, known = make_optimizer(Method(student, config, 2, {}), config), torch.rand(4, 3, 96, 96), 2 * WIDTH
+    for _ in range(3):
+        optimizer.zero_grad()
+        (student(x) * torch.tensor([1.0, -1.0, 1.0, -1.0])).sum().backward()
+        optimizer.step()
+    student.eval()
+    own, published_logit = student(x).detach(), start(x).detach()
+    assert (student.features(x)[:, :known] == 0).all()
+    assert (student.head[1].weight[0, :known] == 0).all()
+    assert student.head[1].weight[0, known:].abs().max() > 0
+    speak(student, start, 0.3)
+    torch.testing.assert_close(student(x), 0.7 * own + 0.3 * published_logit, rtol=1e-4, atol=1e-3)
+    for name, value in start.trunk.bodies.state_dict().items():
+        assert torch.equal(value, student.trunk.bodies.state_dict()[name])
+
+
+def test_only_published_bodies_beside_something_that_learns_can_be_kept_apart(published):
+    with pytest.raises(DtdaError, match="nothing of this student would be left to train"):
+        silence(build_student("pair", 0.0, str(published / "network.json")))
+    for other in (build_student("pair-mobile"), build_student("mobile")):
+        with pytest.raises(DtdaError, match="students that go on from MiniFASNets"):
+            silence(other)
 
 
 def test_files_of_other_networks_are_refused(published, tmp_path):

@@ -88,7 +88,8 @@ class Residual(nn.Module):
 class Fasnet(nn.Module):
     """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, width, 1, 1]: bodies on the whole chip
     shrunk to 80 px, for context; `whole` on the chip as it is, since what an EfficientNet brings from ImageNet is of hands,
-    frames and edges as much as of texture; and `texture` on its middle half as it is."""
+    frames and edges as much as of texture; and `texture` on its middle half as it is. While it is `silent` the bodies are
+    not asked, and what they would say is 0."""
 
     mean: Tensor
     std: Tensor
@@ -103,18 +104,22 @@ class Fasnet(nn.Module):
         self.bodies = nn.ModuleList(Body(stages) for stages in bodies)
         self.texture = texture
         self.whole = whole
+        self.silent = False
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[2]
         pixels = (x * self.std + self.mean) * 255
-        small = pixels.flip(1)
-        if side % SIDE:
-            small = interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False)
-        elif side > SIDE:
-            small = avg_pool2d(small, side // SIDE)
-        parts = [body(small) for body in self.bodies]
+        if self.silent:
+            parts = [x.new_zeros(len(x), WIDTH * len(self.bodies))]
+        else:
+            small = pixels.flip(1)
+            if side % SIDE:
+                small = interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False)
+            elif side > SIDE:
+                small = avg_pool2d(small, side // SIDE)
+            parts = [body(small) for body in self.bodies]
         if self.whole is not None:
             parts.append(self.whole((pixels - 127) / 128))
         if self.texture is not None:

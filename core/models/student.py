@@ -93,9 +93,7 @@ FASNETS: dict[str, Trunk] = {
     "pair": lambda weights: _fasnets(weights, 2),  # 0.86 M parameters
     "pair-mobile": lambda weights: _fasnets(weights, 2, _mobile),  # 1.78 M
     "pair-lite": lambda weights: _fasnets(weights, 2, blocks=11),  # 1.55 M
-    # 11.6 M, in FP16 what a student of 24 MB may weigh: with the second body it would be over that.
-    "fasnet-resnet18": lambda weights: _fasnets(weights, 1, _resnet18),
-    # 12.0 M: with the last two blocks of EfficientNet-Lite0 it would be over that, too.
+    # 12.0 M, in FP16 what a student of 24 MB may weigh: with the second body or two more blocks it would be over that.
     "resnet18-lite": lambda weights: _fasnets(weights, 1, _resnet18, 9),
 }
 STUDENTS: dict[str, Trunk] = {"mobile": _mobile, "resnet18": _resnet18, **FASNETS}
