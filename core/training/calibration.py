@@ -1,5 +1,5 @@
-"""What is done to a trained student at the end: back towards its start, or what it began with added to it; then the last layer
-rescaled so that P(live) means what it says, where both classes are as likely."""
+"""What is done to a trained student at the end: back towards its start, or what it began with added to it; then the last
+layer rescaled so that P(live) means what it says, where both classes are as likely."""
 
 from __future__ import annotations
 
