@@ -14,6 +14,7 @@ from torch.nn.functional import avg_pool2d
 from dtda.core.errors import DtdaError
 from dtda.core.models.fasnet import V1SE, V2, WIDTH, Body, read_body
 from dtda.core.models.student import build_student
+from dtda.core.training import checkpoint, loop
 from dtda.core.training.calibration import blend, silence, speak
 from dtda.core.training.config import TrainConfig
 from dtda.core.training.method import Method
@@ -162,6 +163,34 @@ def test_bodies_kept_apart_learn_nothing_and_have_their_say_at_the_end(published
     torch.testing.assert_close(student(x), 0.7 * own + 0.3 * published_logit, rtol=1e-4, atol=1e-3)
     for name, value in start.trunk.bodies.state_dict().items():
         assert torch.equal(value, student.trunk.bodies.state_dict()[name])
+
+
+def test_a_run_with_bodies_apart_ends_with_them_as_published_killed_or_not(textures, published, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "calibrate", lambda student, material: {"slope": 1.0, "intercept": 0.0})
+    config = TrainConfig(
+        student="pair-mobile",
+        weights=str(published / "network.json"),
+        bodies="apart",
+        workers=0,
+        threads=1,
+        data={"manifests": [textures], "size": 96, "margin": 1.3, "crops": 1, "protocol": "sim-loo", "fold": "c"},
+        optim={"epochs": 1, "batch": 8, "keep": 0.3},
+    )
+
+    def run(name, resume=False, stop_after=None):
+        return loop.train(config, tmp_path / name, resume, pytest.fail, stop_after)
+
+    whole = checkpoint.load(run("whole"))["ema"]
+    run("killed", stop_after=2)
+    killed = checkpoint.load(run("killed", resume=True))["ema"]
+    start, known = build_student(config.student, weights=config.weights).state_dict(), 2 * WIDTH
+    for name, value in whole.items():
+        assert torch.equal(value, killed[name])
+        if name.startswith("trunk.bodies."):
+            assert torch.equal(value, start[name])
+    own, published_head = whole["head.1.weight"][0], start["head.1.weight"][0]
+    torch.testing.assert_close(own[:known], 0.3 * published_head[:known])
+    assert own[known:].abs().max() > 0
 
 
 def test_only_published_bodies_beside_something_that_learns_can_be_kept_apart(published):
