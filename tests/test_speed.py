@@ -34,7 +34,7 @@ def path(textures, tmp_path):
 def test_rows_cost_what_their_terms_cost(path):
     from dtda.core.training.config import read_config
 
-    speed = measure(read_config(path), ["ERM", "DAA", "DAA + generative"], 3, None)
+    speed = measure(read_config(path), ["ERM", "DAA", "DAA + generative"], 9, None)
     erm, daa, taught = speed.costs
     assert [cost.row for cost in speed.costs] == ["ERM", "DAA", "DAA + generative"]
     assert speed.batch == 12
