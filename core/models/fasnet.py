@@ -111,15 +111,12 @@ class Fasnet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[2]
         pixels = (x * self.std + self.mean) * 255
-        if self.silent:
-            parts = [x.new_zeros(len(x), WIDTH * len(self.bodies))]
-        else:
-            small = pixels.flip(1)
-            if side % SIDE:
-                small = interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False)
-            elif side > SIDE:
-                small = avg_pool2d(small, side // SIDE)
-            parts = [body(small) for body in self.bodies]
+        small = pixels.flip(1)
+        if side % SIDE:
+            small = interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        elif side > SIDE:
+            small = avg_pool2d(small, side // SIDE)
+        parts = [x.new_zeros(len(x), WIDTH) if self.silent else body(small) for body in self.bodies]
         if self.whole is not None:
             parts.append(self.whole((pixels - 127) / 128))
         if self.texture is not None:
