@@ -171,6 +171,7 @@ class Timeline(QWidget):
         self._line.sigPositionChanged.connect(self._on_line_moving)
         self._line.sigPositionChangeFinished.connect(self._on_line_moved)
         item.vb.sigXRangeChanged.connect(self._place_words)
+        item.vb.sigResized.connect(self._place_words)
         self._plot.scene().sigMouseClicked.connect(self._on_click)
         self._stack.addWidget(self._plot)
         self._stack.setCurrentWidget(self._plot)
@@ -222,7 +223,8 @@ class Timeline(QWidget):
         self._place_words()
 
     def _place_words(self) -> None:
-        right = self._plot.getPlotItem().vb.viewRange()[0][1]
+        view = self._plot.getPlotItem().vb
+        right = view.viewRange()[0][1] - 8 * view.viewPixelSize()[0]  # clear of the line of a clip at its end
         self._words[0].setPos(right, 1.02)
         self._words[1].setPos(right, -0.02)
 

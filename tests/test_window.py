@@ -19,7 +19,7 @@ import pytest
 import surveys
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QSettings, Qt, QUrl
 from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QGraphicsItem
 from pytestqt.qtbot import QtBot
 
 from dtda.app import capture
@@ -365,6 +365,21 @@ def test_the_plot_follows_and_a_click_seeks(show: Show, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: bool(sought))
     assert sought[0] == pytest.approx(60 * 200, abs=300)
     qtbot.waitUntil(lambda: window.picture.observation.frame.index >= sought[0])  # type: ignore[union-attr]
+
+
+def test_the_line_of_a_clip_at_its_end_leaves_live_and_spoof_readable(show: Show, qtbot: QtBot) -> None:
+    window = show(FakeSource(20))
+    timeline = window.timeline
+    qtbot.waitUntil(lambda: timeline.ready and timeline._series.now > 0.09, timeout=10_000)
+    for width in (1200, 700):
+        window.resize(width, 700)
+        view = timeline._plot.getPlotItem().vb
+        edge = view.sceneBoundingRect().right()
+        qtbot.waitUntil(lambda edge=edge: all(edge - right(word) >= 4 for word in timeline._words))
+
+
+def right(item: QGraphicsItem) -> float:
+    return item.mapToScene(item.boundingRect()).boundingRect().right()
 
 
 def test_settings_are_restored(show: Show, qtbot: QtBot, settings: QSettings) -> None:
