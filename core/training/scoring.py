@@ -11,6 +11,7 @@ from torch import Tensor
 from dtda.core import metrics
 from dtda.core.data.chips import Chips
 from dtda.core.data.manifest import Record
+from dtda.core.memory import keep_memory
 from dtda.core.models.student import Student
 from dtda.core.resampling import draw, interval, separation
 from dtda.core.scores import About, ScoreTable, make_table
@@ -36,6 +37,7 @@ def features(student: Student, chips: Chips, numbers: Sequence[int], batch: int 
 def _over(
     work: Callable[[Tensor], Tensor], student: Student, chips: Chips, numbers: Sequence[int], batch: int
 ) -> Floats:
+    keep_memory()
     was_training = student.training
     student.eval()
     device = next(student.parameters()).device
