@@ -167,6 +167,8 @@ class Timeline(QWidget):
         for part in (*self._sides, *self._words, self._line, self._now, self._dots):
             item.addItem(part, ignoreBounds=True)
         self._line.setZValue(10)
+        for word in self._words:
+            word.setZValue(15)  # over the curves, which would run through it
         self._dots.setZValue(20)
         self._line.sigPositionChanged.connect(self._on_line_moving)
         self._line.sigPositionChangeFinished.connect(self._on_line_moved)
@@ -194,6 +196,9 @@ class Timeline(QWidget):
             faint.setAlpha(26)
             region.setBrush(faint)
             word.setColor(color)
+            plate = QColor(theme.surface)
+            plate.setAlpha(205)
+            word.fill = pg.mkBrush(plate)
         self._line.setPen(pg.mkPen(theme.text, width=1.5, style=Qt.PenStyle.DashLine))
         self._line.setHoverPen(pg.mkPen(theme.accent, width=3))
         self._line.label.setColor(theme.text)

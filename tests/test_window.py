@@ -378,6 +378,14 @@ def test_the_line_of_a_clip_at_its_end_leaves_live_and_spoof_readable(show: Show
         qtbot.waitUntil(lambda edge=edge: all(edge - right(word) >= 4 for word in timeline._words))
 
 
+def test_a_curve_does_not_run_through_live_and_spoof(show: Show, qtbot: QtBot) -> None:
+    timeline = show(FakeSource(20)).timeline
+    qtbot.waitUntil(lambda: timeline.ready and bool(timeline._curves), timeout=10_000)
+    for word in timeline._words:
+        assert all(word.zValue() > curve.zValue() for curve in timeline._curves.values())
+        assert word.fill.color().alpha() > 180
+
+
 def right(item: QGraphicsItem) -> float:
     return item.mapToScene(item.boundingRect()).boundingRect().right()
 
