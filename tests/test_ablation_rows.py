@@ -123,4 +123,4 @@ def test_the_rows_that_come_along_fit_their_configuration():
     assert found
     for path in found:
         rows = read_rows(path)
-        assert [row_config(read_config(scripts / "student-mobile-first.toml"), row) for row in rows.values()]
+        assert [row_config(read_config(scripts / "student-mobile.toml"), row) for row in rows.values()]

@@ -9,15 +9,15 @@ import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
+from torch.nn.functional import avg_pool2d
 
 from dtda.core.errors import DtdaError
 from dtda.core.models.fasnet import V1SE, V2, WIDTH, Body, read_body
 from dtda.core.models.student import build_student
 from dtda.core.training import checkpoint, loop
-from dtda.core.training.calibration import beside, blend, silence, speak
+from dtda.core.training.calibration import blend, silence, speak
 from dtda.core.training.config import TrainConfig
-from dtda.core.training.method import Batch, Method
+from dtda.core.training.method import Method
 from dtda.core.training.optim import make_optimizer
 
 pytestmark = pytest.mark.slow  # two exports
@@ -165,59 +165,12 @@ def test_bodies_kept_apart_learn_nothing_and_have_their_say_at_the_end(published
         assert torch.equal(value, student.trunk.bodies.state_dict()[name])
 
 
-def test_what_the_rest_learns_beside_is_what_fixed_bodies_say_at_the_end(published):
-    student = build_student("pair-mobile", 0.0, str(published / "network.json")).eval()
-    silence(student)
-    with torch.no_grad():
-        student.head[1].weight[0, 2 * WIDTH :].normal_()
-        student.head[1].bias.fill_(0.3)
-    fixed = beside(build_student("pair-mobile", 0.0, str(published / "network.json")), 0.25)
-    x = torch.rand(4, 3, 96, 96, requires_grad=True)
-    in_training = student(x).detach() + fixed(x)
-    assert not fixed(x).requires_grad
-    assert fixed(x).std() > 0
-    speak(student, build_student("pair-mobile", 0.0, str(published / "network.json")), 0.25)
-    torch.testing.assert_close(student(x).detach(), 0.75 * in_training, rtol=1e-4, atol=1e-3)
-
-
-def test_losses_are_of_the_sum_with_fixed_bodies(published):
-    student = build_student("pair-mobile", 0.0, str(published / "network.json")).eval()
-    silence(student)
-    config = TrainConfig(
-        data={"manifests": ["m.csv"]},
-        optim={"smoothing": 0.0},
-        domain={"adversary": "daa", "attack": {"share": 0.5}},
-        teachers={"antispoof": {"kind": "antispoof", "file": "network.json", "weight": 1.0}},
-    )
-    x, live = torch.rand(4, 3, 96, 96), torch.tensor([1.0, 0.0, 1.0, 0.0])
-    batch = Batch(x, live, torch.tensor([0, 1, 0, 1]), torch.ones(4), torch.zeros(4, 5, 2))
-    target = torch.rand(4, 3).log_softmax(1)
-    right = 20 * (2 * live - 1)
-
-    def losses(fixed):
-        torch.manual_seed(0)
-        method = Method(student, config, 2, {"antispoof": (lambda x, points: target, 3)}, fixed).eval()
-        return {name: float(value) for name, value in method(batch, x[:2], {"antispoof": target}, 0.0)[1].items()}
-
-    alone, beside_right = losses(None), losses(lambda x: right[: len(x)])
-    own = student(x).detach()
-    for name, count in (("live", 4), ("attacked", 2)):
-        expected = binary_cross_entropy_with_logits(own[:count] + right[:count], live[:count])
-        assert beside_right[name] == pytest.approx(float(expected), abs=1e-5)
-        assert alone[name] == pytest.approx(
-            float(binary_cross_entropy_with_logits(own[:count], live[:count])), abs=1e-5
-        )
-    assert alone["antispoof"] != pytest.approx(beside_right["antispoof"], abs=0.01)
-    assert alone["domain"] == beside_right["domain"]
-
-
-@pytest.mark.parametrize("bodies", ["apart", "fixed"])
-def test_a_run_with_published_bodies_ends_with_them_killed_or_not(bodies, textures, published, tmp_path, monkeypatch):
+def test_a_run_with_bodies_apart_ends_with_them_as_published_killed_or_not(textures, published, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "calibrate", lambda student, material: {"slope": 1.0, "intercept": 0.0})
     config = TrainConfig(
         student="pair-mobile",
         weights=str(published / "network.json"),
-        bodies=bodies,
+        bodies="apart",
         workers=0,
         threads=1,
         data={"manifests": [textures], "size": 96, "margin": 1.3, "crops": 1, "protocol": "sim-loo", "fold": "c"},

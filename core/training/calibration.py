@@ -4,11 +4,9 @@ layer rescaled so that P(live) means what it says, where both classes are as lik
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from dtda.core.errors import DtdaError
@@ -36,31 +34,12 @@ def silence(student: Student) -> None:
 
     trunk = student.trunk
     if not isinstance(trunk, Fasnet) or "head." not in student.begun:
-        raise DtdaError('bodies = "apart" or "fixed" is for students that go on from MiniFASNets; leave it out.')
+        raise DtdaError('bodies = "apart" is for students that go on from MiniFASNets; leave it out.')
     if trunk.whole is None and trunk.texture is None:
-        raise DtdaError("with its bodies as published nothing of this student would be left to train; pair-lite has more.")
+        raise DtdaError('with bodies = "apart" nothing of this student would be left to train; pair-lite has more.')
     trunk.silent = True
     trunk.bodies.requires_grad_(False)
     student.head[1].weight.zero_()
-
-
-@torch.no_grad()
-def beside(start: Student, keep: float) -> Callable[[Tensor], Tensor]:
-    """What `speak` will add at the end, for 1 of the student's own logit: chips [B, 3, S, S] in [0, 1] -> [B].
-
-    `start` is cut down to its bodies, in place. No gradient flows, into pictures neither.
-    """
-    from dtda.core.models.fasnet import WIDTH
-
-    trunk, last = start.trunk, start.head[1]
-    trunk.whole = trunk.texture = None
-    known = len(trunk.bodies) * WIDTH
-    alone = nn.Linear(known, 1)
-    alone.weight.copy_(last.weight[:, :known] * keep / (1 - keep))
-    alone.bias.copy_(last.bias * keep / (1 - keep))
-    start.head = nn.Sequential(nn.Identity(), alone)
-    start.eval().requires_grad_(False)
-    return torch.no_grad()(start.forward)
 
 
 @torch.no_grad()

@@ -123,8 +123,8 @@ class TeacherPart(Part):
 class TrainConfig(Part):
     """student: a name of `models.student.STUDENTS`. weights: of its trunk to start from: random, imagenet, or a file.
     texture: of the EfficientNet-Lite0 of pair-lite and resnet18-lite: random, or a file, ImageNet's or a checkpoint.
-    bodies: of a student that goes on from MiniFASNets: trained; or as published, with their logit `optim.keep` of the sum,
-    added at the end (apart), or there from the first step, so that the rest learns what they lack (fixed).
+    bodies: of a student that goes on from MiniFASNets: trained, or apart, as published, and their logit is added at the
+    end, as `optim.keep` of the sum.
     frozen: so many of its 11 (9) blocks are not trained: what sees pixels stays as photographs made it.
     cue_map: weight of the loss on the map of live logits, 0 for no map. precision: Lightning Fabric's, 32-true, bf16-mixed
     or 16-mixed. threads: of torch, 0 = its default. workers: loader processes. checkpoint_minutes: a killed run loses at
@@ -135,7 +135,7 @@ class TrainConfig(Part):
     student: str = "mobile"
     weights: str = "random"
     texture: str = "random"
-    bodies: Literal["trained", "apart", "fixed"] = "trained"
+    bodies: Literal["trained", "apart"] = "trained"
     frozen: Annotated[int, Field(ge=0, le=9)] = 0
     dropout: Share = 0.2
     cue_map: Weight = 0.0
@@ -158,8 +158,8 @@ class TrainConfig(Part):
             raise ValueError("optim.keep needs weights to start from, which are random here")
         if self.optim.begun != 1 and self.weights == "random":
             raise ValueError("optim.begun is about weights to start from, which are random here")
-        if self.bodies != "trained" and not 0 < self.optim.keep < 1:
-            raise ValueError(f"bodies that are {self.bodies} need a share of the sum, optim.keep above 0 and below 1")
+        if self.bodies == "apart" and not self.optim.keep:
+            raise ValueError("bodies kept apart need a share of the sum, optim.keep")
         if self.frozen and "random" == self.weights == self.texture:
             raise ValueError("frozen is about weights to start from, which are random here")
         return self

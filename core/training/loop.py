@@ -22,10 +22,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dtda.core.errors import DtdaError
-from dtda.core.models.student import Student, build_student
+from dtda.core.models.student import build_student
 from dtda.core.simulate.portrait import Detect
 from dtda.core.training import checkpoint, results
-from dtda.core.training.calibration import beside, blend, calibrate, silence, speak
+from dtda.core.training.calibration import blend, calibrate, silence, speak
 from dtda.core.training.config import TrainConfig, same_run
 from dtda.core.training.material import Material, load
 from dtda.core.training.method import Batch, Method
@@ -143,12 +143,9 @@ class Run:
         student = build_student(
             config.student, config.dropout, config.weights, config.cue_map > 0, config.texture, config.frozen
         )
-        fixed = None
-        if config.bodies != "trained":
+        if config.bodies == "apart":
             silence(student)
-            if config.bodies == "fixed":
-                fixed = beside(self._start().to(fabric.device), config.optim.keep)
-        method = Method(student, config, len(material.fold.sources), teachers, fixed)
+        method = Method(student, config, len(material.fold.sources), teachers)
         self.method = shared_statistics(method, fabric).to(fabric.device, memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.method.student, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema), use_buffers=True
@@ -212,14 +209,9 @@ class Run:
         """In the first process: join the averaged student with what it started from, calibrate and measure it."""
         student, part = self.average.module, self.config
         if part.optim.keep:
-            join = blend if part.bodies == "trained" else speak
-            join(student, self._start(), part.optim.keep)
+            join = speak if part.bodies == "apart" else blend
+            join(student, build_student(part.student, part.dropout, part.weights, part.cue_map > 0), part.optim.keep)
         return {"calibration": calibrate(student, self.material), **results.final(student, self.material)}
-
-    def _start(self) -> Student:
-        """What `weights` names, with nothing learned."""
-        part = self.config
-        return build_student(part.student, part.dropout, part.weights, part.cue_map > 0)
 
     def save(self, path: Path, progress: Progress, extra: Mapping[str, Any] | None = None) -> None:
         """Called by all processes; the first one writes."""

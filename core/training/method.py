@@ -47,23 +47,16 @@ class Batch(NamedTuple):
 class Method(nn.Module):
     """Student, discriminator and adapters, trained together; `forward` gives the losses of a batch.
 
-    teachers: name -> (features of chips without gradient, their width). fixed: a logit [B] of chips that is in the sum
-    with the student's own. They are not part of the module: nothing of theirs is trained, saved, or sent between
-    processes.
+    teachers: name -> (features of chips without gradient, their width). They are not part of the module: nothing of
+    theirs is trained, saved, or sent between processes.
     """
 
     def __init__(
-        self,
-        student: Student,
-        config: TrainConfig,
-        domains: int,
-        teachers: Mapping[str, tuple[TeacherCall, int]],
-        fixed: Callable[[Tensor], Tensor] | None = None,
+        self, student: Student, config: TrainConfig, domains: int, teachers: Mapping[str, tuple[TeacherCall, int]]
     ) -> None:
         super().__init__()
         self.config = config
         self.student = student
-        self.fixed = fixed or (lambda x: x.new_zeros(len(x)))
         adversary = config.domain.adversary
         self.discriminator = (
             None if adversary == "none" else Discriminator(student.width, domains, config.domain.hidden)
@@ -105,8 +98,7 @@ class Method(nn.Module):
         config, student = self.config, self.student
         maps = student.feature_map(batch.x)
         features = maps.mean((2, 3))
-        fixed = self.fixed(batch.x)
-        parts = {"live": classification(student.classify(features) + fixed, batch, config.optim.smoothing)}
+        parts = {"live": classification(student.classify(features), batch, config.optim.smoothing)}
         total = parts["live"]
         if student.cue_head is not None:
             parts["cues"] = classification(student.cues(maps), batch, config.optim.smoothing)
@@ -114,10 +106,8 @@ class Method(nn.Module):
         adversarial = features
         if attacked is not None:
             adversarial = student.features(attacked)
-            fixed = torch.cat([self.fixed(attacked), fixed[len(attacked) :]])
             chosen = batch.first(len(attacked))
-            logits = student.classify(adversarial) + fixed[: len(attacked)]
-            parts["attacked"] = classification(logits, chosen, config.optim.smoothing)
+            parts["attacked"] = classification(student.classify(adversarial), chosen, config.optim.smoothing)
             total = total + config.domain.attack.weight * parts["attacked"]
         if self.discriminator is not None:
             if config.domain.adversary == "dat":
@@ -134,8 +124,7 @@ class Method(nn.Module):
             seen = known[: len(target)]
             found = self.adapters[name](seen)
             if self._judges(name):
-                live = student.classify(seen) + fixed[: len(seen)]
-                parts[name] = divergence(live, found, target, teacher.temperature)
+                parts[name] = divergence(student.classify(seen), found, target, teacher.temperature)
             else:
                 parts[name] = distance(found, target, teacher.distance)
             total = total + teacher.weight * parts[name]
