@@ -3,7 +3,8 @@
 Layout: `<domain>/<split>/<photo>_<shot>.jpg`, the camera's own JPEG or a frame of its video, `manifest.csv` with one row
 per picture, and `.rows`, the rows of finished photos, from which a killed run goes on. Identities are disjoint between
 splits; a held-out domain has test identities only. Every picture has its own random stream derived from (seed, photo,
-domain, shot), so the set does not depend on the number of processes nor on where the photos lie.
+domain, shot), so the set does not depend on the number of processes nor on where the photos lie. With other photos beside it
+a picture shows the same scene, but where H.264 is involved not to the bit: the pictures of a chunk are coded together.
 """
 
 from __future__ import annotations
