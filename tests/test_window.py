@@ -383,6 +383,7 @@ def test_a_curve_does_not_run_through_live_and_spoof(show: Show, qtbot: QtBot) -
     qtbot.waitUntil(lambda: timeline.ready and bool(timeline._curves), timeout=10_000)
     for word in timeline._words:
         assert all(word.zValue() > curve.zValue() for curve in timeline._curves.values())
+        assert word.fill.style() == Qt.BrushStyle.SolidPattern
         assert word.fill.color().alpha() > 180
 
 
