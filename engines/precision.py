@@ -37,6 +37,7 @@ FIRST = (0, 3, 6, 12)
 # twelve crops of one face, which say little of what a network meets, mean |dp| of the same student was 0.05 at any depth,
 # and 0.009 with its MobileNetV3 in FP32 (0.05 with either of its MiniFASNets).
 BESIDE_A_BRANCH = 6
+CALIBRATING = 0.25  # its part of the time, where the fourth attempt is the last, as it is for the students that ship
 # The part of the limits that the conversion may use up; the rest is for the rounding of the GPU's own kernels.
 SHARE = 0.5
 
@@ -160,10 +161,12 @@ def grouped(model: onnx.ModelProto) -> list[str]:
 
 
 def quantised(
-    model: onnx.ModelProto, calibration: Image, keep: Collection[str] = (), step: Step = lambda _: None
+    model: onnx.ModelProto, calibration: Image, ranges: Path, keep: Collection[str] = (), step: Step = lambda _: None
 ) -> onnx.ModelProto:
     """In INT8 by pairs of QuantizeLinear and DequantizeLinear, in the form NVIDIA's parser accepts: symmetric, weights per
-    channel, biases left alone. calibration: uint8 [N, S, S, 3] RGB. The model given is not changed."""
+    channel, biases left alone. calibration: uint8 [N, S, S, 3] RGB. ranges: file of what was measured on them, the same for
+    any `keep`; measured and written where it is not there yet, and only then is `step` called. The model given is not
+    changed."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -181,6 +184,7 @@ def quantised(
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+            calibration_cache_path=ranges,
         )
         return onnx.load(out)
 
@@ -211,12 +215,15 @@ def _quantised_well(
     branches = _branches(model)
     for count in range(1, len(branches)):
         attempts += [(BESIDE_A_BRANCH, frozenset().union(*some)) for some in combinations(branches, count)]
-    for attempt, (depth, whole) in enumerate(attempts):
-        kept = {*keep, *pooled, *whole, *(name for name, behind in depths.items() if behind < depth)}
-        made = quantised(model, calibration, kept, _part(step, attempt, len(attempts)))
-        verdict = _judge(made, test, expected, sidecar, "int8")
-        if verdict.passed:
-            break
+    with tempfile.TemporaryDirectory() as folder:
+        ranges = Path(folder) / "ranges.json"
+        for attempt, (depth, whole) in enumerate(attempts):
+            kept = {*keep, *pooled, *whole, *(name for name, behind in depths.items() if behind < depth)}
+            made = quantised(model, calibration, ranges, kept, lambda part: step(CALIBRATING * part))
+            step(CALIBRATING + (1 - CALIBRATING) * attempt / len(attempts))
+            verdict = _judge(made, test, expected, sidecar, "int8")
+            if verdict.passed:
+                break
     return made, verdict, kept
 
 
@@ -233,14 +240,14 @@ def _depths(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def _branches(model: onnx.ModelProto) -> list[frozenset[str]]:
-    """The convertible nodes of each way into the last concatenation, the shortest way first; nodes of several ways are in
-    none. Empty where nothing is concatenated."""
+def ways(model: onnx.ModelProto) -> list[set[str]]:
+    """Names of the nodes that only this input of the last concatenation needs, input by input. Empty where nothing is
+    concatenated."""
     made = {name: node for node in model.graph.node for name in node.output}
     joints = [node for node in model.graph.node if node.op_type == "Concat"]
     if not joints:
         return []
-    ways = []
+    found = []
     for name in joints[-1].input:
         way: set[str] = set()
         ahead = [name]
@@ -249,16 +256,15 @@ def _branches(model: onnx.ModelProto) -> list[frozenset[str]]:
             if node is not None and node.name not in way:
                 way.add(node.name)
                 ahead += node.input
-        ways.append(way)
-    shared = {name for way in ways for name in way if sum(name in other for other in ways) > 1}
+        found.append(way)
+    shared = {name for way in found for name in way if sum(name in other for other in found) > 1}
+    return [way - shared for way in found]
+
+
+def _branches(model: onnx.ModelProto) -> list[frozenset[str]]:
+    """The convertible nodes of each way, the shortest first."""
     convertible = {node.name for node in model.graph.node if node.op_type in QUANTISED}
-    found = [frozenset((way - shared) & convertible) for way in ways]
-    return sorted(filter(None, found), key=len)
-
-
-def _part(step: Step, number: int, count: int) -> Step:
-    """The progress of one of `count` equal parts as that of the whole."""
-    return lambda part: step((number + part) / count)
+    return sorted(filter(None, (frozenset(way & convertible) for way in ways(model))), key=len)
 
 
 def _judge(model: onnx.ModelProto, test: Image, expected: Floats, sidecar: Sidecar, precision: str) -> Parity:

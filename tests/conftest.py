@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other on a busy machine
+if (_worker := os.environ.get("PYTEST_XDIST_WORKER")) and sys.platform == "linux":
+    # A core of its own: the threads with which onnxruntime calibrates spin while they wait, on others' cores too.
+    _cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_cores[int(_worker.removeprefix("gw")) % len(_cores)]})
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

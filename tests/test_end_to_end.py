@@ -106,6 +106,7 @@ def test_data_sets_prepare_dtda_evaluate_export_score(data_sets, tmp_path):
         """
         name = "dtda"
         threads = 1
+        workers = 0
         [data]
         manifests = ["ready/manifest.csv"]
         protocol = "limited-source"
@@ -174,7 +175,7 @@ def test_simulate_train_evaluate_export_score(tmp_path):
         batch = 24
         """
     )
-    _dtda("simulate", "--faces", "faces", "--out", "sim", "--live", 2, "--attack", 2, cwd=tmp_path)
+    _dtda("simulate", "--faces", "faces", "--out", "sim", "--live", 1, "--attack", 1, cwd=tmp_path)
     _dtda("train", "train.toml", "optim.lr=1e-3", "--out", "run", cwd=tmp_path)
     told = _dtda("evaluate", "run/last.ckpt", "sim/manifest.csv", "--domain", "kiosk", "--out", "e", cwd=tmp_path)
     assert "| kiosk " in told.stdout

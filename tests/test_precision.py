@@ -187,6 +187,18 @@ def test_a_calibration_can_be_stopped(parent: Path, sidecar: Sidecar, chips: Ima
         precision.convert(parent, sidecar, "int8", chips, step=stop)
 
 
+def test_what_is_kept_in_fp32_needs_no_calibration_of_its_own(
+    model: onnx.ModelProto, chips: Image, tmp_path: Path
+) -> None:
+    ranges, steps = tmp_path / "ranges.json", []
+    precision.quantised(model, chips[:2], ranges, step=steps.append)
+    assert steps == [0.5, 1]
+    keep = precision.grouped(model)
+    again = precision.quantised(model, chips[:2], ranges, keep, step=steps.append)
+    assert steps == [0.5, 1]
+    assert again == precision.quantised(model, chips[:2], tmp_path / "anew.json", keep)
+
+
 def test_converted_students_are_not_converted_again(
     fp16: Converted, sidecar: Sidecar, chips: Image, tmp_path: Path
 ) -> None:
