@@ -37,7 +37,7 @@ FIRST = (0, 3, 6, 12)
 # twelve crops of one face, which say little of what a network meets, mean |dp| of the same student was 0.05 at any depth,
 # and 0.009 with its MobileNetV3 in FP32 (0.05 with either of its MiniFASNets).
 BESIDE_A_BRANCH = 6
-CALIBRATING = 0.25  # its part of the time, where the fourth attempt is the last, as it is for the students that ship
+CALIBRATING = 0.25  # its part of the time, where the fourth attempt is the last, as it was for student-mobile
 # The part of the limits that the conversion may use up; the rest is for the rounding of the GPU's own kernels.
 SHARE = 0.5
 

@@ -67,8 +67,11 @@ def show(args: argparse.Namespace) -> None:
 
 def said(model: onnx.ModelProto, records: list[Record], rule: CropRule) -> dict[str, Floats]:
     """Of each branch, its part of the logits of N pictures, without the bias, float32 [N]."""
-    *_, head = (node for node in model.graph.node if node.op_type == "Gemm")
     constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    heads = [node for node in model.graph.node if node.op_type == "Gemm" and node.input[1] in constants]
+    if not heads:
+        raise DtdaError("this student has no linear head; give the FP32 or FP16 file of `dtda export`.")
+    head = heads[-1]
     weights = constants[head.input[1]].reshape(-1).astype(np.float32)
     told = onnx.ModelProto()
     told.CopyFrom(model)
@@ -101,8 +104,8 @@ def spans(model: onnx.ModelProto, features: int) -> dict[str, slice]:
     graph = onnx.shape_inference.infer_shapes(model).graph
     joints = [node for node in graph.node if node.op_type == "Concat"]
     widths = {value.name: value.type.tensor_type.shape.dim[1:2] for value in graph.value_info}
-    sizes = [widths[name][0].dim_value for name in joints[-1].input] if joints else []
-    if sum(sizes) != features:
+    sizes = [side.dim_value for name in joints[-1].input for side in widths.get(name, ())] if joints else []
+    if sum(sizes) != features or len(sizes) < 2:
         raise DtdaError("this student has one branch only.")
     ends = np.cumsum([0, *sizes]).tolist()
     return {
