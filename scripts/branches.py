@@ -15,7 +15,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from dtda.core.data.manifest import Record, read_manifest
 from dtda.core.data.protocols import resolve
 from dtda.core.errors import DtdaError
+from dtda.core.pictures import read_picture
 from dtda.core.preprocess import CropRule, crop
 from dtda.core.sidecar import read_sidecar
 from dtda.core.types import Floats, Label
@@ -90,7 +90,7 @@ def chips(records: list[Record], rule: CropRule) -> Iterator[np.ndarray]:
 
 
 def _chip(record: Record, rule: CropRule) -> np.ndarray:
-    picture = cv2.imread(str(record.path))
+    picture = read_picture(record.path)
     if picture is None:
         raise DtdaError(f"{record.path} cannot be read; make the set anew.")
     if record.points is None:

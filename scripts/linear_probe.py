@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +24,7 @@ from dtda.core.data.manifest import read_manifest
 from dtda.core.data.protocols import resolve
 from dtda.core.errors import DtdaError
 from dtda.core.models.lite import Inverted, Lite, read_lite
+from dtda.core.pictures import read_picture
 from dtda.core.preprocess import CropRule, crop
 
 BATCH = 32
@@ -63,7 +63,7 @@ def probe(args: argparse.Namespace) -> None:
     rule = CropRule(args.side, args.margin, "upright")
     pieces = []
     for start in tqdm(range(0, len(chosen), BATCH), unit="batch"):
-        chips = [crop(cv2.imread(str(each.path)), each.points, rule) for each in chosen[start : start + BATCH]]
+        chips = [crop(read_picture(each.path), each.points, rule) for each in chosen[start : start + BATCH]]
         x = (torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2).float() - 127) / 128
         pieces.append(features(net, x))
     first, second = len(parts["train"]), len(parts["train"]) + len(parts["dev"])
