@@ -31,6 +31,8 @@ class Published(nn.Module):
         self.body, self.classes = Body(stages), nn.Linear(128, 3, bias=False)
         for parameter in self.parameters():  # as if trained: nothing at its neutral value
             nn.init.normal_(parameter, 0.0, 0.15)
+        nn.init.normal_(self.body.layers[0].weight, 0.0, 0.003)  # as the public files have these two
+        nn.init.normal_(self.body.embed.weight, 0.0, 0.005)
         nn.init.normal_(self.body.norm.running_mean)
         nn.init.uniform_(self.body.norm.running_var, 0.5, 2)
 
@@ -68,7 +70,7 @@ def _plain(path, net):
             slopes = numpy_helper.to_array(weights[node.input[0]]).reshape(-1, 1, 1)
             graph.initializer.append(numpy_helper.from_array(slopes, node.output[0]))
             graph.node.remove(node)
-    for name, matrix in (("body.reduce.weight", net.body.reduce.weight), ("classes.weight", net.classes.weight)):
+    for name, matrix in (("body.embed.weight", net.body.embed.weight), ("classes.weight", net.classes.weight)):
         weights[name].CopyFrom(numpy_helper.from_array(matrix.detach().numpy().T.copy(), name))
     onnx.save(model, path)
 
@@ -81,15 +83,27 @@ def test_a_body_computes_what_its_file_does(published, name, stages):
     session = onnxruntime.InferenceSession(published / f"{name}.onnx", providers=["CPUExecutionProvider"])
     (expected,) = session.run(None, {"input": x})
     with torch.no_grad():
-        found = body.eval()(torch.from_numpy(x)) @ classes.T
+        found = body.eval()(torch.from_numpy(x) / 255) @ classes.T
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
     assert sum(parameter.numel() for parameter in body.parameters()) == {"v2": 429_120, "v1se": 427_846}[name]
+
+
+def test_no_layer_of_a_body_is_so_small_that_a_step_of_training_moves_it_by_percents(published):
+    student = build_student("pair", 0.0, str(published / "network.json"))
+    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-4, weight_decay=0.0)
+    before = {name: value.clone() for name, value in student.trunk.bodies.state_dict().items()}
+    x = torch.rand(4, 3, 80, 80)
+    student(x).mul(torch.tensor([1.0, -1.0, 1.0, -1.0])).sum().backward()
+    optimizer.step()
+    for name, value in student.trunk.bodies.named_parameters():
+        if value.ndim > 1:
+            assert (value - before[name]).norm() < 0.01 * before[name].norm(), name
 
 
 def test_a_pair_goes_on_from_both(published):
     student = build_student("pair", 0.0, str(published / "network.json")).eval()
     x = torch.rand(2, 3, 80, 80)
-    pixels = x.flip(1) * 255
+    pixels = x.flip(1)
     expected = torch.zeros(2)
     for name, stages in (("v2", V2), ("v1se", V1SE)):
         body = Body(stages).eval()
@@ -109,7 +123,7 @@ def test_a_pair_goes_on_from_both(published):
 def test_a_texture_branch_has_no_say_at_first_and_sees_the_middle_of_the_chip(published, name, bodies, texture):
     student = build_student(name, 0.0, str(published / "network.json")).eval()
     x, known = torch.rand(2, 3, 240, 240), WIDTH * len(bodies)
-    pixels, expected = avg_pool2d(x, 3).flip(1) * 255, torch.zeros(2)
+    pixels, expected = avg_pool2d(x, 3).flip(1), torch.zeros(2)
     for stages in bodies:
         body = Body(stages).eval()
         classes = read_body(body, published / f"{'v2' if stages is V2 else 'v1se'}.onnx")

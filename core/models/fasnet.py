@@ -22,6 +22,11 @@ from dtda.core.models.student import MEAN, STD
 
 SIDE = 80
 WIDTH = 128  # of the features of one body
+# The published first convolution sees code values 0 to 255, with weights of 0.003, and `embed`, before a batch norm, has 0.005.
+# Adam moves every weight by the same step, and at a rate that suits the others these two were gone within a few dozen. So
+# weights are held at the size of the others, for pixels in [0, 1] and an embedding so many times as large: the same function.
+PIXELS = 255
+EMBEDDING = 8
 
 
 class Stage(NamedTuple):
@@ -43,7 +48,7 @@ V1SE = (
 
 
 class Body(nn.Module):
-    """x: float [B, 3, 80, 80] BGR in [0, 255] -> float [B, 128]."""
+    """x: float [B, 3, 80, 80] BGR in [0, 1] -> float [B, 128]."""
 
     def __init__(self, stages: tuple[Stage, ...]) -> None:
         super().__init__()
@@ -57,11 +62,11 @@ class Body(nn.Module):
                 layers.append(Residual(channels, inner, last))
         layers += [*_conv(channels, 512, 1), nn.Conv2d(512, 512, 5, groups=512), nn.Flatten()]
         self.layers = nn.Sequential(*layers)
-        self.reduce = nn.Linear(512, WIDTH, bias=False)
+        self.embed = nn.Linear(512, WIDTH, bias=False)
         self.norm = nn.BatchNorm1d(WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.reduce(self.layers(x)))
+        return self.norm(self.embed(self.layers(x)))
 
 
 class Residual(nn.Module):
@@ -110,7 +115,7 @@ class Fasnet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[2]
-        pixels = (x * self.std + self.mean) * 255
+        pixels = x * self.std + self.mean
         small = pixels.flip(1)
         if side % SIDE:
             small = interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False)
@@ -118,7 +123,7 @@ class Fasnet(nn.Module):
             small = avg_pool2d(small, side // SIDE)
         parts = [x.new_zeros(len(x), WIDTH) if self.silent else body(small) for body in self.bodies]
         if self.whole is not None:
-            parts.append(self.whole((pixels - 127) / 128))
+            parts.append(self.whole((pixels * 255 - 127) / 128))
         if self.texture is not None:
             edge = side // 4
             parts.append(self.texture(x[:, :, edge : side - edge, edge : side - edge]).mean((2, 3)))
@@ -152,13 +157,18 @@ def read_body(body: Body, path: Path) -> Tensor:
     norm = body.norm
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    parts += [[body.reduce.weight], [norm.weight, norm.bias, norm.running_mean, norm.running_var]]
+    parts += [[body.embed.weight], [norm.weight, norm.bias, norm.running_mean, norm.running_var]]
     classes = given.pop() if given else []
     try:
         with torch.no_grad():
             for targets, values in zip(parts, given, strict=True):
                 for target, value in zip(targets, values, strict=True):
                     target.copy_(torch.from_numpy(_like(value, tuple(target.shape))))
+            first = next(module for module in body.layers if isinstance(module, nn.Conv2d))
+            first.weight.mul_(PIXELS)
+            body.embed.weight.mul_(EMBEDDING)
+            norm.running_mean.mul_(EMBEDDING)
+            norm.running_var.mul_(EMBEDDING**2)
         (found,) = classes
         return torch.from_numpy(_like(found, (3, WIDTH)))
     except ValueError as error:
