@@ -17,7 +17,7 @@ from dtda.core.models.student import build_student
 from dtda.core.training import checkpoint, loop
 from dtda.core.training.calibration import blend, silence, speak
 from dtda.core.training.config import TrainConfig
-from dtda.core.training.method import Method
+from dtda.core.training.method import Batch, Method
 from dtda.core.training.optim import make_optimizer
 
 pytestmark = pytest.mark.slow  # two exports
@@ -137,6 +137,41 @@ def test_a_texture_branch_has_no_say_at_first_and_sees_the_middle_of_the_chip(pu
     assert not torch.equal(before[:, :-texture], after[:, :-texture])
     student(x).sum().backward()
     assert student.head[1].weight.grad[0, known:].abs().max() > 0
+
+
+@pytest.mark.parametrize(("name", "branches"), [("mobile", 1), ("pair", 2), ("pair-lite", 3), ("resnet18-lite", 3)])
+def test_the_logit_is_the_sum_of_what_the_branches_say(name, branches):
+    student = build_student(name).eval()
+    nn.init.normal_(student.head[1].weight)
+    with torch.no_grad():
+        features = student.features(torch.rand(2, 3, 160, 160))
+        spoken = student.branches(features)
+        assert spoken.shape == (2, branches)
+        torch.testing.assert_close(spoken.sum(1) + student.head[1].bias, student.classify(features))
+        if branches > 1:
+            features[:, :WIDTH] = 0  # the first branch falls silent
+            assert (student.branches(features)[:, 0] == 0).all()
+            torch.testing.assert_close(student.branches(features)[:, 1:], spoken[:, 1:])
+
+
+def test_with_a_loss_of_its_own_a_branch_learns_what_the_others_know_already(published):
+    """The head is right by the first branch alone, and by far: the sum has nothing left to teach the second."""
+    x, live = torch.rand(4, 3, 80, 80), torch.tensor([1.0, 0.0, 1.0, 0.0])
+    gradients = {}
+    for alone in (0.0, 1.0):
+        torch.manual_seed(0)
+        student = build_student("pair", 0.0, str(published / "network.json")).eval()
+        with torch.no_grad():
+            features = student.features(x)
+            first = features[:, :WIDTH]
+            student.head[1].weight[0, :WIDTH] = torch.linalg.lstsq(first, 80 * live - 40).solution
+            student.head[1].weight[0, WIDTH:] = 0
+            student.head[1].bias.zero_()
+        method = Method(student, TrainConfig(data={"manifests": ["m.csv"]}, alone=alone), 2, {})
+        batch = Batch(x, live, torch.tensor([0, 0, 1, 1]), torch.ones(4), torch.zeros(4, 5, 2))
+        method(batch, None, {}, 0.0)[0].backward()
+        gradients[alone] = student.head[1].weight.grad[0, WIDTH:].norm()
+    assert gradients[0.0] < 0.1 * gradients[1.0]
 
 
 def test_what_began_learns_at_its_own_rate_and_goes_back_by_its_share(published):

@@ -110,6 +110,7 @@ class Fasnet(nn.Module):
         self.texture = texture
         self.whole = whole
         self.silent = False
+        self.widths = [WIDTH] * len(bodies) + ([whole.width] if whole else [])  # of its branches; the rest is the texture's
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 

@@ -48,6 +48,13 @@ class Student(nn.Module):
         """[B, width] -> live logit [B]."""
         return self.head(features).squeeze(1)
 
+    def branches(self, features: Tensor) -> Tensor:
+        """[B, width] -> [B, N], the part of the live logit, without the bias, of each of N branches of the trunk."""
+        widths = getattr(self.trunk, "widths", [])
+        rest = self.width - sum(widths)
+        spoken = self.head[0](features) * self.head[1].weight[0]
+        return torch.stack([part.sum(1) for part in spoken.split([*widths, rest] if rest else widths, 1)], 1)
+
     def cues(self, feature_map: Tensor) -> Tensor:
         """[B, width, h, w] -> live logits [B, h, w]. Only with a cue map."""
         assert self.cue_head is not None

@@ -103,6 +103,11 @@ class Method(nn.Module):
         if student.cue_head is not None:
             parts["cues"] = classification(student.cues(maps), batch, config.optim.smoothing)
             total = total + config.cue_map * parts["cues"]
+        if config.alone:
+            spoken = student.branches(features)
+            each = spoken.shape[1] * spoken + student.head[1].bias  # the student's logit is their mean
+            parts["alone"] = classification(each, batch, config.optim.smoothing)
+            total = total + config.alone * parts["alone"]
         adversarial = features
         if attacked is not None:
             adversarial = student.features(attacked)
@@ -166,7 +171,7 @@ class Centre(nn.Module):
 
 
 def classification(logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
-    """Weighted binary cross-entropy with smoothed labels; logits [B] or, for cue maps, [B, h, w]."""
+    """Weighted binary cross-entropy with smoothed labels; logits [B] or, of branches and cue maps, [B, ...]."""
     target = batch.live * (1 - smoothing) + smoothing / 2
     shape = (-1, *(1,) * (logits.ndim - 1))
     losses = binary_cross_entropy_with_logits(
