@@ -1,6 +1,7 @@
 """The pair of MiniFASNets: what it reads from ONNX files is what they compute."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,11 +15,12 @@ from torch.nn.functional import avg_pool2d
 from dtda.core.errors import DtdaError
 from dtda.core.models.fasnet import V1SE, V2, WIDTH, Body, read_body
 from dtda.core.models.student import build_student
-from dtda.core.training import checkpoint, loop
+from dtda.core.training import calibration, checkpoint, loop
 from dtda.core.training.calibration import blend, silence, speak
 from dtda.core.training.config import TrainConfig
 from dtda.core.training.method import Batch, Method
 from dtda.core.training.optim import make_optimizer
+from dtda.core.types import Label
 
 pytestmark = pytest.mark.slow  # two exports
 
@@ -174,6 +176,27 @@ def test_with_a_loss_of_its_own_a_branch_learns_what_the_others_know_already(pub
     assert gradients[0.0] < 0.1 * gradients[1.0]
 
 
+def test_branches_are_calibrated_each_by_itself_and_one_that_knows_nothing_falls_silent(published, monkeypatch):
+    student = build_student("pair-lite", 0.0, str(published / "network.json"))
+    rng, live = np.random.default_rng(0), np.arange(400) % 2 == 0
+    spoken = np.stack([30 * (live + rng.normal(0, 1, 400)), 0.1 * (live + rng.normal(0, 1, 400)), -1.0 * live], 1)
+    records = [SimpleNamespace(label=Label.LIVE if each else Label.SPOOF) for each in live]
+    material = SimpleNamespace(chips=SimpleNamespace(records=records), fold=SimpleNamespace(dev=range(400)))
+    monkeypatch.setattr(calibration, "branches", lambda *_: spoken)
+    before, bias = student.head[1].weight.detach().clone()[0], float(student.head[1].bias.detach())
+    before[2 * WIDTH :] = student.head[1].weight.data[0, 2 * WIDTH :] = 1.0
+    made = calibration.calibrate(student, material, alone=True)
+    after = student.head[1].weight.detach()[0]
+    loud, quiet, wrong = made["branches"]
+    assert 200 < quiet / loud < 450  # both say the same, one of them 300 times as loud
+    assert wrong == 0
+    assert (after[2 * WIDTH :] == 0).all()
+    torch.testing.assert_close(after[:WIDTH], before[:WIDTH] * loud * made["slope"])
+    torch.testing.assert_close(after[WIDTH : 2 * WIDTH], before[WIDTH : 2 * WIDTH] * quiet * made["slope"])
+    assert float(student.head[1].bias.detach()) == pytest.approx(made["intercept"])
+    assert bias != made["intercept"]
+
+
 def test_what_began_learns_at_its_own_rate_and_goes_back_by_its_share(published):
     start = build_student("pair-mobile", 0.0, str(published / "network.json"))
     config = TrainConfig(data={"manifests": ["m.csv"]}, weights="network.json", optim={"lr": 0.01, "begun": 0.1})
@@ -215,7 +238,7 @@ def test_bodies_kept_apart_learn_nothing_and_have_their_say_at_the_end(published
 
 
 def test_a_run_with_bodies_apart_ends_with_them_as_published_killed_or_not(textures, published, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "calibrate", lambda student, material: {"slope": 1.0, "intercept": 0.0})
+    monkeypatch.setattr(loop, "calibrate", lambda *_: {"slope": 1.0, "intercept": 0.0})
     config = TrainConfig(
         student="pair-mobile",
         weights=str(published / "network.json"),

@@ -118,7 +118,7 @@ def test_another_seed_gives_other_weights(config, tmp_path):
 
 
 def test_scores_are_calibrated_once_and_none_passes_another(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "calibrate", lambda student, material: {"slope": 1.0, "intercept": 0.0})
+    monkeypatch.setattr(loop, "calibrate", lambda *_: {"slope": 1.0, "intercept": 0.0})
     raw = checkpoint.load_student(_train(config, tmp_path / "raw"))
     monkeypatch.undo()
     made = checkpoint.load_student(_train(config, tmp_path / "run"))
@@ -141,7 +141,7 @@ def test_scores_are_calibrated_once_and_none_passes_another(config, tmp_path, mo
 
 
 def test_a_share_of_what_it_started_from_is_kept(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "calibrate", lambda student, material: {"slope": 1.0, "intercept": 0.0})
+    monkeypatch.setattr(loop, "calibrate", lambda *_: {"slope": 1.0, "intercept": 0.0})
     first = _train(config, tmp_path / "first")
     config = config.model_copy(update={"weights": str(first), "seed": 1})
     start = build_student(config.student, weights=config.weights).state_dict()

@@ -22,9 +22,9 @@ from dtda.core.models.student import MEAN, STD
 
 SIDE = 80
 WIDTH = 128  # of the features of one body
-# The published first convolution sees code values 0 to 255, with weights of 0.003, and `embed`, before a batch norm, has 0.005.
-# Adam moves every weight by the same step, and at a rate that suits the others these two were gone within a few dozen. So
-# weights are held at the size of the others, for pixels in [0, 1] and an embedding so many times as large: the same function.
+# The published first convolution sees code values 0 to 255, with weights of 0.003, and `embed`, before a batch norm, has
+# 0.005. Adam moves every weight by the same step, and at a rate that suits the others these two are gone in a few dozen.
+# So weights are held at the size of the others, for pixels in [0, 1] and a larger embedding: the same function.
 PIXELS = 255
 EMBEDDING = 8
 
@@ -110,7 +110,9 @@ class Fasnet(nn.Module):
         self.texture = texture
         self.whole = whole
         self.silent = False
-        self.widths = [WIDTH] * len(bodies) + ([whole.width] if whole else [])  # of its branches; the rest is the texture's
+        self.widths = [WIDTH] * len(bodies) + (
+            [whole.width] if whole else []
+        )  # of its branches; the rest is the texture's
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 

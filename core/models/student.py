@@ -48,12 +48,17 @@ class Student(nn.Module):
         """[B, width] -> live logit [B]."""
         return self.head(features).squeeze(1)
 
+    @property
+    def widths(self) -> list[int]:
+        """Of the features of each branch of the trunk, in order; their sum is `width`."""
+        known = getattr(self.trunk, "widths", [])
+        rest = self.width - sum(known)
+        return [*known, rest] if rest else [*known]
+
     def branches(self, features: Tensor) -> Tensor:
         """[B, width] -> [B, N], the part of the live logit, without the bias, of each of N branches of the trunk."""
-        widths = getattr(self.trunk, "widths", [])
-        rest = self.width - sum(widths)
         spoken = self.head[0](features) * self.head[1].weight[0]
-        return torch.stack([part.sum(1) for part in spoken.split([*widths, rest] if rest else widths, 1)], 1)
+        return torch.stack([part.sum(1) for part in spoken.split(self.widths, 1)], 1)
 
     def cues(self, feature_map: Tensor) -> Tensor:
         """[B, width, h, w] -> live logits [B, h, w]. Only with a cue map."""

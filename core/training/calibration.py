@@ -4,6 +4,7 @@ layer rescaled so that P(live) means what it says, where both classes are as lik
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from dtda.core.errors import DtdaError
 from dtda.core.models.student import Student
 from dtda.core.training.material import Material
-from dtda.core.training.scoring import logits
+from dtda.core.training.scoring import branches
 from dtda.core.types import Label
 
 
@@ -52,32 +53,45 @@ def speak(student: Student, start: Student, keep: float) -> None:
         own.mul_(1 - keep).add_(published.to(own), alpha=keep)
 
 
-def calibrate(student: Student, material: Material) -> dict[str, float]:
+def calibrate(student: Student, material: Material, alone: bool = False) -> dict[str, Any]:
     """Platt scaling (Platt 1999, with hard labels) on the source dev part, folded into the head, in place; returns slope and
     intercept.
 
     It moves no score past another. Where dev logits do not rise with the label, or are no numbers, nothing is changed,
     which is said. A cue map is left as it is.
-    """
-    from sklearn.linear_model import LogisticRegression
 
+    alone: of a student whose branches learned each by itself, what each says is scaled so first, and their sum then (a
+    logarithmic opinion pool, Genest and Zidek 1986): otherwise a branch that `blend` moved out of its scale would speak too
+    loud. One that says nothing of the label falls silent. Returns these scales, too, as `branches`.
+    """
     numbers = material.fold.dev
     live = np.array([material.chips.records[number].label is Label.LIVE for number in numbers])
-    found = logits(student, material.chips, numbers).astype(np.float64)
-    if not np.isfinite(found).all():
+    last, scales = student.head[1], np.ones(len(student.widths))
+    spoken = branches(student, material.chips, numbers).astype(np.float64)
+    if not np.isfinite(spoken).all():
         return _uncalibrated()
-    scale = max(float(found.std()), 1e-6)  # of unit size, for the solver
-    fit = LogisticRegression(C=1e4, class_weight="balanced").fit(found[:, None] / scale, live)
-    slope, intercept = float(fit.coef_[0, 0]) / scale, float(fit.intercept_[0])
+    bias = float(last.bias.detach())
+    if alone:
+        scales, bias = np.array([max(_platt(each, live)[0], 0.0) for each in spoken.T]), 0.0
+    slope, intercept = _platt(spoken @ scales + bias, live)
     if not (np.isfinite(slope) and slope > 0):
         return _uncalibrated()
-    last = student.head[1]
     with torch.no_grad():
-        last.weight.mul_(slope)
-        last.bias.mul_(slope).add_(intercept)
-    return {"slope": slope, "intercept": intercept}
+        each = torch.repeat_interleave(torch.from_numpy(scales * slope), torch.tensor(student.widths))
+        last.weight.mul_(each.to(last.weight))
+        last.bias.fill_(bias * slope + intercept)
+    return {"slope": slope, "intercept": intercept} | ({"branches": scales.tolist()} if alone else {})
 
 
-def _uncalibrated() -> dict[str, float]:
+def _platt(found: np.ndarray, live: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of the logistic regression of the label on logits, float64 [N], both classes weighing alike."""
+    from sklearn.linear_model import LogisticRegression
+
+    scale = max(float(found.std()), 1e-6)  # of unit size, for the solver
+    fit = LogisticRegression(C=1e4, class_weight="balanced").fit(found[:, None] / scale, live)
+    return float(fit.coef_[0, 0]) / scale, float(fit.intercept_[0])
+
+
+def _uncalibrated() -> dict[str, Any]:
     tqdm.write("not calibrated: the scores of the dev people do not rise with their labels", file=sys.stderr)
     return {"slope": 1.0, "intercept": 0.0}

@@ -126,11 +126,11 @@ class TrainConfig(Part):
     bodies: of a student that goes on from MiniFASNets: trained, or apart, as published, and their logit is added at the
     end, as `optim.keep` of the sum.
     frozen: so many of its 11 (9) blocks are not trained: what sees pixels stays as photographs made it.
-    cue_map: weight of the loss on the map of live logits, 0 for no map. alone: weight of the loss of each branch of a student
-    by itself; without it the one that learns fastest leaves the others nothing to learn. precision: Lightning Fabric's, 32-true, bf16-mixed
-    or 16-mixed. threads: of torch, 0 = its default. workers: loader processes. checkpoint_minutes: a killed run loses at
-    most so much. track_target: score the test part after every epoch too, for the field's convention; nothing is chosen
-    by it."""
+    cue_map: weight of the loss on the map of live logits, 0 for no map. alone: weight of the loss of each branch of a
+    student by itself (without it the one that learns fastest leaves the others nothing to learn), which are then calibrated
+    each by itself. precision: Lightning Fabric's, 32-true, bf16-mixed or 16-mixed. threads: of torch, 0 = its default.
+    workers: loader processes. checkpoint_minutes: a killed run loses at most so much. track_target: score the test part
+    after every epoch too, for the field's convention; nothing is chosen by it."""
 
     name: str = "student"
     student: str = "mobile"

@@ -211,7 +211,10 @@ class Run:
         if part.optim.keep:
             join = speak if part.bodies == "apart" else blend
             join(student, build_student(part.student, part.dropout, part.weights, part.cue_map > 0), part.optim.keep)
-        return {"calibration": calibrate(student, self.material), **results.final(student, self.material)}
+        return {
+            "calibration": calibrate(student, self.material, part.alone > 0),
+            **results.final(student, self.material),
+        }
 
     def save(self, path: Path, progress: Progress, extra: Mapping[str, Any] | None = None) -> None:
         """Called by all processes; the first one writes."""

@@ -28,6 +28,11 @@ def logits(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 
     return _over(student, student, chips, numbers, batch)
 
 
+def branches(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 128) -> Floats:
+    """What each of N branches adds to the logits of `logits`, without the bias, float32 [len(numbers), N]."""
+    return _over(lambda x: student.branches(student.features(x)), student, chips, numbers, batch)
+
+
 def features(student: Student, chips: Chips, numbers: Sequence[int], batch: int = 128) -> Floats:
     """Pooled features of the unmoved crop of each numbered chip, float32 [len(numbers), width]."""
     return _over(student.features, student, chips, numbers, batch)
