@@ -160,6 +160,8 @@ def test_a_share_of_what_it_started_from_is_kept(config, tmp_path, monkeypatch):
         read_config(tmp_path / "x.toml", ["optim.keep=0", "optim.begun=0.5"])
     with pytest.raises(DtdaError, match=r"x\.toml: bodies kept apart need a share of the sum, optim\.keep"):
         read_config(tmp_path / "x.toml", ["bodies=apart", "optim.keep=0"])
+    with pytest.raises(DtdaError, match=r"x\.toml: alone is for branches that learn, which bodies kept apart do not"):
+        read_config(tmp_path / "x.toml", ["bodies=apart", "weights=network.json", "alone=1"])
 
 
 def test_an_existing_run_is_not_overwritten_nor_resumed_differently(config, tmp_path):

@@ -110,9 +110,8 @@ class Fasnet(nn.Module):
         self.texture = texture
         self.whole = whole
         self.silent = False
-        self.widths = [WIDTH] * len(bodies) + (
-            [whole.width] if whole else []
-        )  # of its branches; the rest is the texture's
+        # Of the features of its branches, but for the texture's.
+        self.widths = [WIDTH] * len(bodies) + ([whole.width] if whole else [])
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
@@ -167,8 +166,7 @@ def read_body(body: Body, path: Path) -> Tensor:
             for targets, values in zip(parts, given, strict=True):
                 for target, value in zip(targets, values, strict=True):
                     target.copy_(torch.from_numpy(_like(value, tuple(target.shape))))
-            first = next(module for module in body.layers if isinstance(module, nn.Conv2d))
-            first.weight.mul_(PIXELS)
+            parts[0][0].mul_(PIXELS)  # of the first convolution
             body.embed.weight.mul_(EMBEDDING)
             norm.running_mean.mul_(EMBEDDING)
             norm.running_var.mul_(EMBEDDING**2)

@@ -88,7 +88,7 @@ def _resnet18(weights: str) -> tuple[nn.Module, int]:
 def _fasnets(weights: str, count: int, texture: Trunk | None = None, blocks: int = 0) -> tuple[nn.Module, int]:
     """The first `count` published MiniFASNets side by side, so many blocks of EfficientNet-Lite0, and a texture network;
     these two from random weights here."""
-    from dtda.core.models.fasnet import V1SE, V2, WIDTH, Fasnet
+    from dtda.core.models.fasnet import V1SE, V2, Fasnet
     from dtda.core.models.lite import Lite, Moments
 
     if weights != "random":
@@ -97,7 +97,8 @@ def _fasnets(weights: str, count: int, texture: Trunk | None = None, blocks: int
         )
     middle, width = texture("random") if texture else (None, 0)
     whole = Moments(Lite(blocks)) if blocks else None
-    return Fasnet((V2, V1SE)[:count], middle, whole), count * WIDTH + width + (whole.width if whole else 0)
+    trunk = Fasnet((V2, V1SE)[:count], middle, whole)
+    return trunk, sum(trunk.widths) + width
 
 
 Trunk = Callable[[str], tuple[nn.Module, int]]  # weights -> a trunk and the width of what it gives

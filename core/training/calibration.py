@@ -57,8 +57,8 @@ def calibrate(student: Student, material: Material, alone: bool = False) -> dict
     """Platt scaling (Platt 1999, with hard labels) on the source dev part, folded into the head, in place; returns slope and
     intercept.
 
-    It moves no score past another. Where dev logits do not rise with the label, or are no numbers, nothing is changed,
-    which is said. A cue map is left as it is.
+    Without `alone` it moves no score past another. Where dev logits do not rise with the label, or are no numbers, nothing
+    is changed, which is said. A cue map is left as it is.
 
     alone: of a student whose branches learned each by itself, what each says is scaled so first, and their sum then (a
     logarithmic opinion pool, Genest and Zidek 1986): otherwise a branch that `blend` moved out of its scale would speak too

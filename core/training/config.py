@@ -162,6 +162,8 @@ class TrainConfig(Part):
             raise ValueError("optim.begun is about weights to start from, which are random here")
         if self.bodies == "apart" and not self.optim.keep:
             raise ValueError("bodies kept apart need a share of the sum, optim.keep")
+        if self.bodies == "apart" and self.alone:
+            raise ValueError("alone is for branches that learn, which bodies kept apart do not; leave one of them out")
         if self.frozen and "random" == self.weights == self.texture:
             raise ValueError("frozen is about weights to start from, which are random here")
         return self
