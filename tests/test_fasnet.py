@@ -16,7 +16,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.models.fasnet import V1SE, V2, WIDTH, Body, read_body
 from dtda.core.models.student import build_student
 from dtda.core.training import calibration, checkpoint, loop
-from dtda.core.training.calibration import blend, silence, speak
+from dtda.core.training.calibration import blend
 from dtda.core.training.config import TrainConfig
 from dtda.core.training.method import Batch, Method
 from dtda.core.training.optim import make_optimizer
@@ -197,6 +197,44 @@ def test_branches_are_calibrated_each_by_itself_and_one_that_knows_nothing_falls
     assert bias != made["intercept"]
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_logits_that_differ_by_rounding_only_are_not_called_calibrated(published, monkeypatch, capsys, alone):
+    student = build_student("pair", 0.0, str(published / "network.json"))
+    live = np.arange(40) % 2 == 0
+    records = [SimpleNamespace(label=Label.LIVE if each else Label.SPOOF) for each in live]
+    material = SimpleNamespace(chips=SimpleNamespace(records=records), fold=SimpleNamespace(dev=range(40)))
+    monkeypatch.setattr(calibration, "branches", lambda *_: np.stack([1e-9 * live, 2.0 + 0 * live], 1))
+    before = student.head[1].weight.detach().clone()
+    assert calibration.calibrate(student, material, alone) == {"slope": 1.0, "intercept": 0.0}
+    assert torch.equal(student.head[1].weight, before)
+    assert "not calibrated" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_from_published_bodies_ends_the_same_killed_or_not(textures, published, tmp_path):
+    config = TrainConfig(
+        student="pair-mobile",
+        weights=str(published / "network.json"),
+        alone=1.0,
+        workers=0,
+        threads=1,
+        data={"manifests": [textures], "size": 96, "margin": 1.3, "crops": 1, "protocol": "sim-loo", "fold": "c"},
+        optim={"epochs": 1, "batch": 8, "begun": 0.5, "keep": 0.3},
+    )
+
+    def run(name, resume=False, stop_after=None):
+        return checkpoint.load(loop.train(config, tmp_path / name, resume, pytest.fail, stop_after))
+
+    whole = run("whole")
+    run("killed", stop_after=2)
+    killed = run("killed", resume=True)
+    for name, value in whole["ema"].items():
+        assert torch.equal(value, killed["ema"][name]), name
+    assert whole["calibration"] == killed["calibration"]
+    assert len(whole["calibration"]["branches"]) == 3
+    start = build_student(config.student, weights=config.weights).state_dict()
+    assert not torch.equal(whole["ema"]["trunk.bodies.0.embed.weight"], start["trunk.bodies.0.embed.weight"])
+
+
 def test_what_began_learns_at_its_own_rate_and_goes_back_by_its_share(published):
     start = build_student("pair-mobile", 0.0, str(published / "network.json"))
     config = TrainConfig(data={"manifests": ["m.csv"]}, weights="network.json", optim={"lr": 0.01, "begun": 0.1})
@@ -214,63 +252,6 @@ def test_what_began_learns_at_its_own_rate_and_goes_back_by_its_share(published)
         if value.is_floating_point():
             share = 0.0 if ".texture." in name else 0.25
             torch.testing.assert_close(value, before[name].lerp(start.state_dict()[name], share))
-
-
-def test_bodies_kept_apart_learn_nothing_and_have_their_say_at_the_end(published):
-    start = build_student("pair-mobile", 0.0, str(published / "network.json")).eval()
-    student = build_student("pair-mobile", 0.0, str(published / "network.json"))
-    silence(student)
-    config = TrainConfig(data={"manifests": ["m.csv"]}, weights="network.json", optim={"lr": 0.01, "keep": 0.3})
-    optimizer, x, known = make_optimizer(Method(student, config, 2, {}), config), torch.rand(4, 3, 96, 96), 2 * WIDTH
-    for _ in range(3):
-        optimizer.zero_grad()
-        (student(x) * torch.tensor([1.0, -1.0, 1.0, -1.0])).sum().backward()
-        optimizer.step()
-    student.eval()
-    own, published_logit = student(x).detach(), start(x).detach()
-    assert (student.features(x)[:, :known] == 0).all()
-    assert (student.head[1].weight[0, :known] == 0).all()
-    assert student.head[1].weight[0, known:].abs().max() > 0
-    speak(student, start, 0.3)
-    torch.testing.assert_close(student(x), 0.7 * own + 0.3 * published_logit, rtol=1e-4, atol=1e-3)
-    for name, value in start.trunk.bodies.state_dict().items():
-        assert torch.equal(value, student.trunk.bodies.state_dict()[name])
-
-
-def test_a_run_with_bodies_apart_ends_with_them_as_published_killed_or_not(textures, published, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "calibrate", lambda *_: {"slope": 1.0, "intercept": 0.0})
-    config = TrainConfig(
-        student="pair-mobile",
-        weights=str(published / "network.json"),
-        bodies="apart",
-        workers=0,
-        threads=1,
-        data={"manifests": [textures], "size": 96, "margin": 1.3, "crops": 1, "protocol": "sim-loo", "fold": "c"},
-        optim={"epochs": 1, "batch": 8, "keep": 0.3},
-    )
-
-    def run(name, resume=False, stop_after=None):
-        return loop.train(config, tmp_path / name, resume, pytest.fail, stop_after)
-
-    whole = checkpoint.load(run("whole"))["ema"]
-    run("killed", stop_after=2)
-    killed = checkpoint.load(run("killed", resume=True))["ema"]
-    start, known = build_student(config.student, weights=config.weights).state_dict(), 2 * WIDTH
-    for name, value in whole.items():
-        assert torch.equal(value, killed[name])
-        if name.startswith("trunk.bodies."):
-            assert torch.equal(value, start[name])
-    own, published_head = whole["head.1.weight"][0], start["head.1.weight"][0]
-    torch.testing.assert_close(own[:known], 0.3 * published_head[:known])
-    assert own[known:].abs().max() > 0
-
-
-def test_only_published_bodies_beside_something_that_learns_can_be_kept_apart(published):
-    with pytest.raises(DtdaError, match="nothing of this student would be left to train"):
-        silence(build_student("pair", 0.0, str(published / "network.json")))
-    for other in (build_student("pair-mobile"), build_student("mobile")):
-        with pytest.raises(DtdaError, match="students that go on from MiniFASNets"):
-            silence(other)
 
 
 def test_files_of_other_networks_are_refused(published, tmp_path):

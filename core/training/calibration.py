@@ -1,5 +1,5 @@
-"""What is done to a trained student at the end: back towards its start, or what it began with added to it; then the last
-layer rescaled so that P(live) means what it says, where both classes are as likely."""
+"""What is done to a trained student at the end: back towards its start; then the last layer rescaled so that P(live) means
+what it says, where both classes are as likely."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dtda.core.errors import DtdaError
 from dtda.core.models.student import Student
 from dtda.core.training.material import Material
 from dtda.core.training.scoring import branches
 from dtda.core.types import Label
+
+SPREAD = 1e-6  # less is rounding of float32
 
 
 @torch.no_grad()
@@ -25,32 +26,6 @@ def blend(student: Student, start: Student, keep: float) -> None:
     for name, value in student.state_dict().items():
         if value.is_floating_point() and name.startswith(start.begun):
             value.lerp_(before[name].to(value), keep)
-
-
-@torch.no_grad()
-def silence(student: Student) -> None:
-    """Published bodies take no part in training until they `speak`: their features are 0, and so is their part of the head.
-    Raises DtdaError for a student without such bodies, and for one of bodies alone."""
-    from dtda.core.models.fasnet import Fasnet
-
-    trunk = student.trunk
-    if not isinstance(trunk, Fasnet) or "head." not in student.begun:
-        raise DtdaError('bodies = "apart" is for students that go on from MiniFASNets; leave it out.')
-    if trunk.whole is None and trunk.texture is None:
-        raise DtdaError('with bodies = "apart" nothing of this student would be left to train; pair-lite has more.')
-    trunk.silent = True
-    trunk.bodies.requires_grad_(False)
-    student.head[1].weight.zero_()
-
-
-@torch.no_grad()
-def speak(student: Student, start: Student, keep: float) -> None:
-    """The logit becomes, in place, `keep` times that of `start`, the published bodies', plus 1 - `keep` times the student's
-    own. What saw real attacks is in it whole, whatever training did (Hinton 2002: a product of experts)."""
-    student.trunk.silent = False
-    last = student.head[1]
-    for own, published in ((last.weight, start.head[1].weight), (last.bias, start.head[1].bias)):
-        own.mul_(1 - keep).add_(published.to(own), alpha=keep)
 
 
 def calibrate(student: Student, material: Material, alone: bool = False) -> dict[str, Any]:
@@ -84,10 +59,14 @@ def calibrate(student: Student, material: Material, alone: bool = False) -> dict
 
 
 def _platt(found: np.ndarray, live: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of the logistic regression of the label on logits, float64 [N], both classes weighing alike."""
+    """Slope and intercept of the logistic regression of the label on logits, float64 [N], both classes weighing alike; 0 and
+    0 of logits that differ by rounding only."""
     from sklearn.linear_model import LogisticRegression
 
-    scale = max(float(found.std()), 1e-6)  # of unit size, for the solver
+    scale = float(found.std())
+    if scale < SPREAD:
+        return 0.0, 0.0
+    # Of unit size, for the solver.
     fit = LogisticRegression(C=1e4, class_weight="balanced").fit(found[:, None] / scale, live)
     return float(fit.coef_[0, 0]) / scale, float(fit.intercept_[0])
 

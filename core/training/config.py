@@ -60,7 +60,7 @@ class AugmentPart(Part):
 class OptimPart(Part):
     """Linear warm-up, then cosine decay, or steps: a tenth after each share of the run in `milestones`. batch: pictures
     per step, over all processes. begun: factor on the rate of weights that did not start at random. ema: decay of the
-    averaged weights. keep: share of what those started from in the student at the end; see bodies. clip: largest gradient
+    averaged weights. keep: share of what those started from in the student at the end. clip: largest gradient
     norm. smoothing: of labels."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -123,8 +123,6 @@ class TeacherPart(Part):
 class TrainConfig(Part):
     """student: a name of `models.student.STUDENTS`. weights: of its trunk to start from: random, imagenet, or a file.
     texture: of the EfficientNet-Lite0 of pair-lite and resnet18-lite: random, or a file, ImageNet's or a checkpoint.
-    bodies: of a student that goes on from MiniFASNets: trained, or apart, as published, and their logit is added at the
-    end, as `optim.keep` of the sum.
     frozen: so many of its 11 (9) blocks are not trained: what sees pixels stays as photographs made it.
     cue_map: weight of the loss on the map of live logits, 0 for no map. alone: weight of the loss of each branch of a
     student by itself (without it the one that learns fastest leaves the others nothing to learn), which are then calibrated
@@ -136,7 +134,6 @@ class TrainConfig(Part):
     student: str = "mobile"
     weights: str = "random"
     texture: str = "random"
-    bodies: Literal["trained", "apart"] = "trained"
     frozen: Annotated[int, Field(ge=0, le=9)] = 0
     dropout: Share = 0.2
     cue_map: Weight = 0.0
@@ -160,10 +157,6 @@ class TrainConfig(Part):
             raise ValueError("optim.keep needs weights to start from, which are random here")
         if self.optim.begun != 1 and self.weights == "random":
             raise ValueError("optim.begun is about weights to start from, which are random here")
-        if self.bodies == "apart" and not self.optim.keep:
-            raise ValueError("bodies kept apart need a share of the sum, optim.keep")
-        if self.bodies == "apart" and self.alone:
-            raise ValueError("alone is for branches that learn, which bodies kept apart do not; leave one of them out")
         if self.frozen and "random" == self.weights == self.texture:
             raise ValueError("frozen is about weights to start from, which are random here")
         return self

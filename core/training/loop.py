@@ -25,7 +25,7 @@ from dtda.core.errors import DtdaError
 from dtda.core.models.student import build_student
 from dtda.core.simulate.portrait import Detect
 from dtda.core.training import checkpoint, results
-from dtda.core.training.calibration import blend, calibrate, silence, speak
+from dtda.core.training.calibration import blend, calibrate
 from dtda.core.training.config import TrainConfig, same_run
 from dtda.core.training.material import Material, load
 from dtda.core.training.method import Batch, Method
@@ -143,8 +143,6 @@ class Run:
         student = build_student(
             config.student, config.dropout, config.weights, config.cue_map > 0, config.texture, config.frozen
         )
-        if config.bodies == "apart":
-            silence(student)
         method = Method(student, config, len(material.fold.sources), teachers)
         self.method = shared_statistics(method, fabric).to(fabric.device, memory_format=torch.channels_last)
         self.average = AveragedModel(
@@ -209,8 +207,7 @@ class Run:
         """In the first process: join the averaged student with what it started from, calibrate and measure it."""
         student, part = self.average.module, self.config
         if part.optim.keep:
-            join = speak if part.bodies == "apart" else blend
-            join(student, build_student(part.student, part.dropout, part.weights, part.cue_map > 0), part.optim.keep)
+            blend(student, build_student(part.student, part.dropout, part.weights, part.cue_map > 0), part.optim.keep)
         return {
             "calibration": calibrate(student, self.material, part.alone > 0),
             **results.final(student, self.material),
