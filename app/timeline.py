@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
@@ -60,6 +61,7 @@ class Timeline(QWidget):
     def load(self) -> None:
         """Import pyqtgraph in a thread; `refresh` builds the plot once it is there."""
         if self._importer is None:
+            _make_types()
             self._importer = threading.Thread(target=load, args=("pyqtgraph",), name="plot import", daemon=True)
             self._importer.start()
 
@@ -243,3 +245,11 @@ class Timeline(QWidget):
         if self._series.length is not None and event.button() == Qt.MouseButton.LeftButton:
             seconds = self._plot.getPlotItem().vb.mapSceneToView(event.scenePos()).x()
             self.sought.emit(min(max(round(seconds * self._series.fps), 0), self._series.length - 1))
+
+
+def _make_types() -> None:
+    """Let PySide make all types now. It makes each at its first use, and when two threads do so at once the process dies;
+    an import of pyqtgraph uses them all."""
+    for module in (QtCore, QtGui, QtWidgets):
+        for name in dir(module):
+            getattr(module, name)
