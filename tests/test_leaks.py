@@ -1,4 +1,5 @@
 import csv
+import importlib.util
 
 import cv2
 import numpy as np
@@ -90,3 +91,12 @@ def test_the_command_prints_writes_and_fails_on_demand(records, tmp_path, capsys
     assert "x.txt: the table is written as .csv or .md" in told.err
     rows = list(csv.DictReader(out.open()))
     assert {row["cue"] for row in rows if row["leaks"] == "yes"} >= {"brightness"}
+
+
+def test_without_scikit_learn_the_command_says_how_to_install_it_before_it_surveys(tmp_path, monkeypatch, capsys):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sklearn" else found(name))
+    assert main(["leaks", str(tmp_path / "m.csv")]) == 2
+    assert capsys.readouterr().err == (
+        "dtda: this command needs sklearn, which is not installed; run: pip install 'dtda-demo[train]'.\n"
+    )

@@ -69,7 +69,7 @@ def require_torch(names: Sequence[str] = TRAINING) -> None:
     """Raises DtdaError with the install line when something of the training extra is missing."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise DtdaError(f"training needs {name}, which is not installed; run: pip install 'dtda-demo[train]'.")
+            raise DtdaError(f"this command needs {name}, which is not installed; run: pip install 'dtda-demo[train]'.")
 
 
 def require_file(path: Path, way_out: str) -> None:
