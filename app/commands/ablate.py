@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dtda.app.commands.simulate import detector
-    from dtda.app.commands.train import require_file, require_torch
+    from dtda.app.commands.train import require_file, require_extra
     from dtda.core.training.ablation_rows import ROWS, WARM, picked, read_rows, row_config
     from dtda.core.training.config import read_config
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise DtdaError("--seeds and --workers are at least 1.")
     if args.unlabelled and not args.agree:
         raise DtdaError("--unlabelled goes with --agree, which names the network to compare with.")
-    require_torch()
+    require_extra()
     from tqdm import tqdm
 
     from dtda.core.training import ablation, ablation_table

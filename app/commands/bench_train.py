@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dtda.app.commands.simulate import detector
-    from dtda.app.commands.train import require_file, require_torch
+    from dtda.app.commands.train import require_file, require_extra
     from dtda.core.training.config import read_config
 
     config = read_config(args.config, args.overrides)
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         require_file(manifest, "make one with `dtda simulate` or `dtda prepare`")
     if args.steps < 1:
         raise DtdaError("--steps is at least 1.")
-    require_torch()
+    require_extra()
     from dtda.core.training import speed
     from dtda.core.training.ablation_rows import ROWS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dtda.app import options
-from dtda.app.commands.train import require_torch
+from dtda.app.commands.train import require_extra
 from dtda.core.errors import DtdaError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         if args.out.is_file() or args.out.suffix in (".json", ".csv", ".md"):
             raise DtdaError(f"--out {args.out}: name a folder; benchmark.md and others are written in it.")
         options.check_writable(args.out / "benchmark.md", "--out")
-    require_torch(("sklearn",))
+    require_extra(("sklearn",))
     from dtda.core.benchmark import Options, conclude, scan
     from dtda.core.benchmark_tables import markdown
     from dtda.core.data.gather import gather

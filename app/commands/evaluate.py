@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtda.app.commands.train import require_file, require_torch
+from dtda.app.commands.train import require_file, require_extra
 from dtda.core.errors import DtdaError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     require_file(args.source, "train one with `dtda train`, or name a score file ending in .csv")
     if args.protocol and args.protocol.endswith(".csv"):
         require_file(Path(args.protocol), "name the manifest.csv of a data set, or a protocol")
-    require_torch()
+    require_extra()
     from dtda.app.commands.simulate import detector
     from dtda.core.evaluate import evaluate
     from dtda.core.training.judging import Task, judge
@@ -76,7 +76,7 @@ def _of_scores(args: argparse.Namespace) -> int:
             raise DtdaError(
                 f"{args.source}: a score file is of one protocol already; leave out {name}, or name a checkpoint."
             )
-    require_torch(("sklearn", "matplotlib"))
+    require_extra(("sklearn", "matplotlib"))
     from dtda.core.evaluate import evaluate
     from dtda.core.scores import read_scores
 

@@ -27,12 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dtda.app.commands.simulate import detector
-    from dtda.app.commands.train import require_file, require_torch
+    from dtda.app.commands.train import require_file, require_extra
 
     if args.out.suffix != ".onnx":
         raise DtdaError(f"{args.out}: the name of a student ends in .onnx.")
     require_file(args.checkpoint, "train one with `dtda train`")
-    require_torch()
+    require_extra()
     import numpy as np
 
     from dtda.core.export import export

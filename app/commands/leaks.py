@@ -24,14 +24,14 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from tqdm import tqdm
 
-    from dtda.app.commands.train import require_torch
+    from dtda.app.commands.train import require_extra
     from dtda.core.data.crew import mapped
     from dtda.core.data.manifest import read_manifest
     from dtda.core.errors import DtdaError
     from dtda.core.sidecar import write_atomic
     from dtda.core.simulate import leaks
 
-    require_torch(("sklearn",))
+    require_extra(("sklearn",))
     if args.out and args.out.suffix.lower() not in (".csv", ".md"):
         raise DtdaError(f"{args.out}: the table is written as .csv or .md; name such a file.")
     records = read_manifest(args.manifest)

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         require_file(manifest, "make one with `dtda simulate` or `dtda prepare`")
     if args.resume:
         require_file(out / "last.ckpt", "leave --resume out to start a run")
-    require_torch()
+    require_extra()
     from dtda.app.commands.simulate import detector
     from dtda.core.sidecar import naming
     from dtda.core.training.loop import train
@@ -65,7 +65,7 @@ def untold(args: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(args)
 
 
-def require_torch(names: Sequence[str] = TRAINING) -> None:
+def require_extra(names: Sequence[str] = TRAINING) -> None:
     """Raises DtdaError with the install line when something of the training extra is missing."""
     for name in names:
         if importlib.util.find_spec(name) is None:

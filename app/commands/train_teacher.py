@@ -23,12 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dtda.app.commands.simulate import detector
-    from dtda.app.commands.train import require_torch
+    from dtda.app.commands.train import require_extra
     from dtda.core.training.gan_config import GanConfig, gan_config
 
     given = {name: getattr(args, name) for name in GanConfig.model_fields}
     config = gan_config({name: value for name, value in given.items() if value is not None})
-    require_torch()
+    require_extra()
     from dtda.core.training.teacher import train_teacher
 
     path = train_teacher(config, args.faces, args.attributes, args.out, args.resume, detector)
