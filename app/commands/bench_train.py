@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dtda.app.commands.simulate import detector
-    from dtda.app.commands.train import require_file, require_extra
+    from dtda.app.commands.train import require_extra, require_file
     from dtda.core.training.config import read_config
 
     config = read_config(args.config, args.overrides)

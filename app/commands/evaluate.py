@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtda.app.commands.train import require_file, require_extra
+from dtda.app.commands.train import require_extra, require_file
 from dtda.core.errors import DtdaError
 
 if TYPE_CHECKING:

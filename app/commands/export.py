@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dtda.app.commands.simulate import detector
-    from dtda.app.commands.train import require_file, require_extra
+    from dtda.app.commands.train import require_extra, require_file
 
     if args.out.suffix != ".onnx":
         raise DtdaError(f"{args.out}: the name of a student ends in .onnx.")
