@@ -42,7 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"dtda.app.commands.{name.replace('-', '_')}")
             module.configure(command)
             command.set_defaults(run=module.run)
-    args = parser.parse_args(words)
+    args, rest = parser.parse_known_args(words)
+    # argparse takes a list that may be empty only where it comes first; section.key=value may stand behind options, too.
+    changes = [word for word in rest if "=" in word and not word.startswith("-")] if "overrides" in args else []
+    if len(changes) < len(rest):
+        parser.error(f"unrecognized arguments: {' '.join(word for word in rest if word not in changes)}")
+    if changes:
+        args.overrides = [*args.overrides, *changes]
     return report_errors("dtda", lambda: args.run(args))
 
 

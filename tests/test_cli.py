@@ -45,6 +45,24 @@ def test_unknown_command_is_status_2(capsys):
     assert stop.value.code == 2
 
 
+def test_changes_of_a_configuration_may_stand_behind_options(tmp_path, capsys):
+    (tmp_path / "a.toml").write_text("student = 'mobile'\n[data]\nmanifests = ['none.csv']\n")
+    train = ["train", str(tmp_path / "a.toml")]
+    assert cli.main([*train, "seed=1", "--out", "x", "data.manifests=['other.csv']", "optim.epochs=2"]) == 2
+    assert "other.csv: no such file" in capsys.readouterr().err
+    assert cli.main([*train, "--out", "x", "optim.epochz=2"]) == 2
+    assert "optim.epochz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["optim"], ["--optim.epochs=2"], ["optim.epochs=2", "fly"]])
+def test_other_words_behind_options_are_refused(words, tmp_path, capsys):
+    (tmp_path / "a.toml").write_text("student = 'mobile'\n[data]\nmanifests = ['none.csv']\n")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", str(tmp_path / "a.toml"), "--out", "x", *words])
+    assert stop.value.code == 2
+    assert f"unrecognized arguments: {words[-1]}\n" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_help_is_fast():
     times = []
