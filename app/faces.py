@@ -137,13 +137,19 @@ class FaceCard(QWidget):
             painter.drawText(row, Qt.AlignmentFlag.AlignVCenter, text)
 
     def _paint_words(self, painter: QPainter, verdict: Verdict, color: QColor) -> float:
-        """Id, sign, verdict and score. Returns the height of the row."""
+        """Id, sign, verdict and score, smaller where the card is too narrow for them. Returns the height of the row."""
         strong = self._strong()
         metrics = QFontMetricsF(strong)
         line = metrics.height()
         middle = Qt.AlignmentFlag.AlignVCenter
-        painter.setFont(strong)
         number = f"#{verdict.track}"
+        text = f"{verdict.p_live:.2f}" if verdict.p_live == verdict.p_live else "–"
+        words = sum(metrics.horizontalAdvance(word) for word in (number, themes.NAMES[verdict.label], text))
+        room = self.width() - 2 * PAD - (line + 20)  # the sign, and gaps on its left and before the score
+        if 0 < room < words:
+            strong.setPointSizeF(strong.pointSizeF() * room / words)
+            metrics = QFontMetricsF(strong)
+        painter.setFont(strong)
         painter.setPen(themes.track_color(verdict.track))
         painter.drawText(QRectF(PAD, PAD, self.width(), line), middle, number)
         x = PAD + metrics.horizontalAdvance(number) + 8
@@ -153,7 +159,6 @@ class FaceCard(QWidget):
         painter.drawText(QRectF(x, PAD, self.width(), line), middle, themes.NAMES[verdict.label])
         painter.setPen(QColor(self._theme.text))
         score = QRectF(0, PAD, self.width() - PAD, line)
-        text = f"{verdict.p_live:.2f}" if verdict.p_live == verdict.p_live else "–"
         painter.drawText(score, Qt.AlignmentFlag.AlignRight | middle, text)
         return line
 
